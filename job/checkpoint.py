@@ -1,0 +1,204 @@
+"""checkpoint: atomic, verified; safetensors and JSON, nothing is ever unpickled."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from job.config import Checkpoint
+from job.state import Progress, TrainState
+from mtl.errors import ConfigError, DataError
+
+VERSION = 1
+MODEL, OPTIMIZER, STATE, MANIFEST = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+)
+
+
+class Checkpoints:
+    """The checkpoints of one run directory.
+
+    Args:
+        run_dir: holds them in `checkpoints/step_00000120/`.
+        options: the `checkpoint:` section.
+        graph: fingerprint of the graph; a checkpoint of another one is refused.
+    """
+
+    def __init__(self, run_dir: Path, options: Checkpoint, graph: str) -> None:
+        self.folder, self.options, self.graph = run_dir / "checkpoints", options, graph
+
+    def save(self, state: TrainState) -> Path:
+        """Write a checkpoint aside, move it into place, and remove what is no longer kept."""
+        progress = state.progress
+        final = self.folder / f"step_{progress.step:08d}"
+        aside = self.folder / f".{final.name}.{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        model = {k: v.contiguous() for k, v in state.runtime.unwrap(state.model).state_dict().items()}
+        save_file(model, aside / MODEL)
+        save_file(dict(_optimizer_tensors(state)), aside / OPTIMIZER)
+        (aside / STATE).write_text(json.dumps(state.scalars(), indent=2) + "\n")
+        manifest = {
+            "version": VERSION,
+            "graph": self.graph,
+            "progress": vars(progress),
+            "versions": {"torch": torch.__version__},
+            "files": {name: _identity(aside / name) for name in (MODEL, OPTIMIZER, STATE)},
+        }
+        (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        for path in (*aside.iterdir(), aside):
+            _sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        _sync(self.folder)
+        self._prune(progress)
+        return final
+
+    def resume(self, state: TrainState) -> bool:
+        """Go on from the newest checkpoint that is whole; return whether there is one.
+
+        The main process chooses, so that all processes go on from the same one.
+        """
+        runtime = state.runtime
+        newest = self._newest() if runtime.is_main else None
+        number = runtime.sum_int(0 if newest is None else 1 + _step_of(newest))
+        if number:
+            self.restore(state, self.path(number - 1))
+        return number > 0
+
+    def _newest(self) -> Path | None:
+        """Return the newest checkpoint that is whole; say which ones are not."""
+        for folder in reversed(self.all()):
+            fault = verify(folder)
+            if fault is None:
+                return folder
+            print(f"checkpoint {folder} is damaged ({fault}); trying the one before")
+        return None
+
+    def all(self) -> list[Path]:
+        """Return all checkpoints, oldest first, whole or not."""
+        return sorted(self.folder.glob("step_*"))
+
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint of a step."""
+        return self.folder / f"step_{step:08d}"
+
+    def restore(self, state: TrainState, folder: Path) -> None:
+        """Put a checkpoint into model, optimizer and progress.
+
+        Raises:
+            ConfigError: it is of another graph or another model.
+        """
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["graph"] != self.graph:
+            raise ConfigError(
+                f"run.dir: {folder} was trained on another graph (fingerprint "
+                f"{manifest['graph'][:12]}, this one is {self.graph[:12]}); choose another run.dir"
+            )
+        scalars = json.loads((folder / STATE).read_text())
+        restore_model(state, folder)
+        _restore_optimizer(state, load_file(folder / OPTIMIZER), scalars["param_groups"])
+        state.runtime.scaler_state = scalars["scaler"]
+        vars(state.progress).update(scalars["progress"])
+
+    def restore_best(self, state: TrainState) -> None:
+        """Put the best weights so far into the model."""
+        assert state.progress.best_step is not None, "the last epoch is always evaluated"
+        restore_model(state, self.path(state.progress.best_step))
+
+    def _prune(self, progress: Progress) -> None:
+        keep = {path.name for path in self.all()[-self.options.keep :]}
+        keep |= {self.path(progress.step).name, self.path(progress.best_step or 0).name}
+        for path in self.all():
+            if path.name not in keep:
+                shutil.rmtree(path)
+
+
+def restore_model(state: TrainState, folder: Path) -> None:
+    """Put the weights of a checkpoint into the model.
+
+    Raises:
+        ConfigError: they belong to another model.
+    """
+    model = state.runtime.unwrap(state.model)
+    found, wanted = load_file(folder / MODEL), model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    different = [
+        f"{name}: {shapes.get(name, 'missing')} there, {tuple(wanted[name].shape)} here"
+        if name in wanted
+        else f"{name}: only there"
+        for name in sorted(wanted.keys() | found.keys())
+        if name not in wanted or shapes.get(name) != tuple(wanted[name].shape)
+    ]
+    if different:
+        raise ConfigError(
+            f"run.dir: {folder} holds another model: " + "; ".join(different[:5])
+        )
+    model.load_state_dict(found)
+
+
+def verify(folder: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files: dict[str, Any] = manifest["files"]
+        if manifest["version"] > VERSION:
+            raise DataError(f"{folder} was written by a newer version; update to read it")
+        for name, identity in files.items():
+            if _identity(folder / name) != identity:
+                return f"{name} has changed since it was written"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
+def _optimizer_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
+    for index, values in state.optimizer.state_dict()["state"].items():
+        for name, tensor in values.items():
+            if isinstance(tensor, Tensor):
+                yield f"{index}.{name}", tensor.contiguous()
+
+
+def _restore_optimizer(
+    state: TrainState, tensors: dict[str, Tensor], param_groups: list[dict[str, Any]]
+) -> None:
+    values: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        values.setdefault(int(index), {})[name] = tensor
+    current = state.optimizer.state_dict()["param_groups"]
+    groups = [
+        {**saved, "params": group["params"]}
+        for saved, group in zip(param_groups, current, strict=True)
+    ]
+    state.optimizer.load_state_dict({"state": values, "param_groups": groups})
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

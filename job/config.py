@@ -1,0 +1,208 @@
+"""config: one YAML file and `key.path=value` overrides to a JobConfig, or every mistake at once."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+
+from job.track import Track
+from job.yaml12 import parse
+from mtl.balancing import Balancing
+from mtl.errors import ConfigError
+from mtl.graphs import Source
+from mtl.loaders import Loader, NumNeighbors
+from mtl.models import Model
+from mtl.plugin import Options, Share, dump, explain
+from mtl.tasks import Task
+
+CONFIGS = Path(__file__).parent / "configs"
+QUICKSTART = CONFIGS / "quickstart.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Options):
+    """Which run this is."""
+
+    name: str
+    """Name in the run directory, in MLflow and on the cluster."""
+    dir: Path
+    """Run directory; default runs/NAME. The same command finds its checkpoints there and goes on."""
+    seed: int = 0
+    """Everything random follows from it: initial weights, data order, neighbours, dropout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim(Options):
+    """How weights follow gradients."""
+
+    algorithm: Literal["adamw", "adam", "sgd"] = "adamw"
+    """AdamW decays weights apart from the gradient; Adam and SGD add the decay to it."""
+    lr: PositiveFloat = 1e-3
+    """Learning rate after the warm-up."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decay of all weights."""
+    momentum: Share = 0.9
+    """Of SGD alone."""
+    clip_norm: PositiveFloat | None = None
+    """Longest gradient, over all weights of the model; longer ones are scaled down to it."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps in which the learning rate rises from 0 to `lr`."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up: constant, or falling to 0 at the last step along half a cosine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Options):
+    """How long and how precisely to train."""
+
+    epochs: PositiveInt
+    """Passes over all training seeds."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    """auto: bf16 where the hardware has it, else fp32. fp64 is for proofs and tests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Options):
+    """When and how to evaluate."""
+
+    every_epochs: PositiveInt = 1
+    """Epochs between two evaluations of the validation split."""
+    select: str = "mean_gain"
+    """What the best checkpoint is best in: mean_gain (mean over the tasks of the relative reduction
+    of the validation loss against the trivial predictor) or a metric `TASK/METRIC`."""
+    patience: PositiveInt | None = None
+    """Stop after so many evaluations without improvement; null trains to the end."""
+    num_neighbors: tuple[NumNeighbors, ...] | None = None
+    """Neighbours per hop in evaluation, drawn the same every time; -1 takes all. Default: those of
+    the loader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Options):
+    """When to save; the best one is always kept beside."""
+
+    every_epochs: PositiveInt = 1
+    """Epochs between two checkpoints; one is saved at each new best and at the end, too."""
+    keep: PositiveInt = 2
+    """How many of the newest ones to keep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobConfig(Options):
+    """All options of one job."""
+
+    run: Run
+    graph: Source
+    tasks: dict[str, Task]
+    model: Model
+    train: Train
+    loader: Loader = field(default_factory=Loader)
+    balancing: Balancing = field(default_factory=lambda: Balancing.read({"type": "equal"}))
+    optim: Optim = field(default_factory=Optim)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    track: Track = field(default_factory=Track)
+    cluster: dict[str, Any] | None = None
+    """Read by launch/k8s.py alone."""
+
+
+def load(argv: list[str]) -> JobConfig:
+    """Read `[CONFIG.yaml] [key.path=value ...]`; without a file, the quick start.
+
+    Raises:
+        ConfigError: with all mistakes, one a line, each with its YAML path and what is allowed.
+    """
+    files = [arg for arg in argv if "=" not in arg]
+    if len(files) > 1:
+        raise ConfigError(f"expected one configuration file, found {', '.join(files)}")
+    path = Path(files[0]) if files else QUICKSTART
+    return read(_tree(path), [arg for arg in argv if "=" in arg])
+
+
+def read(tree: dict[str, Any], assignments: list[str]) -> JobConfig:
+    """Make the configuration of a tree and overrides.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    for assignment in assignments:
+        _assign(tree, assignment)
+    if isinstance(tree.get("tasks"), dict):
+        tree["tasks"] = {name: task for name, task in tree["tasks"].items() if task is not None}
+    if isinstance(tree.get("run"), dict) and isinstance(tree["run"].get("name"), str):
+        tree["run"].setdefault("dir", f"runs/{tree['run']['name']}")
+    try:
+        config = TypeAdapter(JobConfig).validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        raise ConfigError("\n".join(explain(error, JobConfig))) from None
+    mistakes = list(_check(config))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return config
+
+
+def tree_of(config: JobConfig) -> dict[str, Any]:
+    """Return the configuration as a plain tree, as it stands in RUN_DIR/config.yaml."""
+    tree = dump(config)
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(p.name for p in CONFIGS.glob("*.yaml")))
+        raise ConfigError(
+            f"{path}: no such file (shipped in {CONFIGS.name}/: {shipped})"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+    tree = parse(text, str(path))
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping, found {type(tree).__name__}")
+    return tree
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    path, _, text = assignment.partition("=")
+    *parents, leaf = path.split(".")
+    node = tree
+    for depth, parent in enumerate(parents):
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+        if not isinstance(node, dict):
+            raise ConfigError(
+                f"{path}: {'.'.join(parents[: depth + 1])} is {node!r}, not a mapping to override"
+            )
+    node[leaf] = parse(text, f"override {path}")
+
+
+def _check(config: JobConfig) -> list[str]:
+    """Return what is wrong between options that are right by themselves."""
+    mistakes = []
+    loader, encoder, evaluate = config.loader, config.model.encoder, config.evaluate
+    if not config.tasks:
+        mistakes.append("tasks: a job needs at least one task")
+    for path, neighbors in (
+        ("loader.num_neighbors", loader.num_neighbors),
+        ("evaluate.num_neighbors", evaluate.num_neighbors or loader.num_neighbors),
+    ):
+        if encoder.num_hops and len(neighbors) != encoder.num_hops:
+            mistakes.append(
+                f"{path}: has {len(neighbors)} hops, but model.encoder.num_layers is "
+                f"{encoder.num_hops}; give one number a layer"
+            )
+    for name in config.tasks:
+        if not name.isidentifier():
+            mistakes.append(f"tasks.{name}: a name needs letters, digits and _ alone")
+    if evaluate.select != "mean_gain" and evaluate.select.split("/")[0] not in config.tasks:
+        mistakes.append(
+            f"evaluate.select: expected mean_gain or TASK/METRIC with TASK one of "
+            f"{', '.join(config.tasks)}, found {evaluate.select!r}"
+        )
+    return mistakes
+

@@ -1,0 +1,104 @@
+"""The run directory holds the whole truth: which configuration it is of, and what made it."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from job.config import JobConfig, tree_of
+from job.results import show
+from job.runtime import Runtime
+from job.yaml12 import parse, render
+from mtl.errors import ConfigError
+
+CONFIG, SUMMARY = "config.yaml", "summary.json"
+MAY_CHANGE = (
+    "run.dir",
+    "graph.cache",
+    "graph.root",
+    "graph.path",
+    "graph.verify",
+    "loader.num_threads",
+    "loader.prefetch",
+    "train.epochs",
+    "evaluate.patience",
+    "checkpoint",
+    "track",
+    "cluster",
+)
+"""What may differ when a run goes on: places, speed, and how long."""
+
+
+def resolve(config: JobConfig, world_size: int) -> JobConfig:
+    """Fill in what depends on the number of processes at the first start.
+
+    A run that has a `global_batch_size` keeps it, so that it may go on with other processes.
+    """
+    size = config.loader.global_batch_size
+    if size is None:
+        old = _read(config.run.dir).get("loader", {})
+        size = old.get("global_batch_size") or config.loader.batch_size * world_size
+    return replace(config, loader=replace(config.loader, global_batch_size=size))
+
+
+def write_config(config: JobConfig, *, resumes: bool) -> None:
+    """Write config.yaml; running that file again repeats the run.
+
+    Raises:
+        ConfigError: the directory has checkpoints of another configuration.
+    """
+    tree = tree_of(config)
+    if resumes:
+        different = [
+            f"  {path}: {old!r} there, {new!r} here"
+            for path, old, new in _differences(_read(config.run.dir), tree)
+            if not any(path == may or path.startswith(f"{may}.") for may in MAY_CHANGE)
+        ]
+        if different:
+            raise ConfigError(
+                f"run.dir: {config.run.dir} holds a run of another configuration; give this one "
+                "a directory of its own (run.dir=... or run.name=...), or delete that one:\n"
+                + "\n".join(different)
+            )
+    aside = config.run.dir / f".{CONFIG}.{os.getpid()}"
+    aside.write_text(render(tree), encoding="utf-8")
+    aside.replace(config.run.dir / CONFIG)
+
+
+def say_finished(run_dir: Path) -> None:
+    """Show the results of a run that has nothing left to do."""
+    print(f"{run_dir} is finished. Raise train.epochs to go on; give run.name=... for another run.")
+    summary = run_dir / SUMMARY
+    if summary.exists():
+        show(json.loads(summary.read_text(encoding="utf-8")))
+
+
+def tags(runtime: Runtime) -> dict[str, str]:
+    """Return what the run was made by: the commit of the working directory, device, precision."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        commit = done.stdout.strip() or "unknown"
+    except (OSError, subprocess.TimeoutExpired):
+        commit = "unknown"
+    return {"git_commit": commit, "device": str(runtime.device), "precision": runtime.precision}
+
+
+def _read(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / CONFIG
+    if not path.exists():
+        return {}
+    tree = parse(path.read_text(encoding="utf-8"), str(path))
+    return tree if isinstance(tree, dict) else {}
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            inner = f"{path}.{key}" if path else key
+            yield from _differences(old.get(key), new.get(key), inner)
+    elif old != new:
+        yield path, old, new

@@ -1,0 +1,302 @@
+"""Processes, device, precision, seeds, signals, exit codes: the only code that knows the ranks.
+
+Nothing heavy is imported here before a Runtime is made: the configuration is checked first.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+
+from mtl.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+TIMEOUT = timedelta(minutes=10)
+
+
+class CannotWriteError(UserError):
+    """The run directory cannot be written."""
+
+    exit_code = 73
+
+
+class StoppedError(UserError):
+    """The job was asked to stop and saved what it needs to go on."""
+
+    exit_code = 75
+
+
+class NonFiniteError(UserError):
+    """A loss or a gradient is infinite or not a number."""
+
+    exit_code = 76
+
+
+class RunInUseError(UserError):
+    """Another job owns the run directory."""
+
+    exit_code = 78
+
+
+def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
+    """Run a command of this package and end the process with its exit code.
+
+    A user's mistake is printed in its own words, by one process; only a bug shows a traceback.
+    """
+    argv = sys.argv[1:]
+    if {"-h", "--help"} & set(argv):
+        print(usage.strip())
+        sys.exit(0)
+    code, message = 0, ""
+    try:
+        main(argv)
+    except BaseException as error:
+        code, message = _ending(error)
+    if message and os.environ.get("RANK", "0") == "0":
+        print(message, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # gloo's threads abort some finished processes in the interpreter's own exit
+
+
+class Runtime:
+    """This process among all others of the job.
+
+    Args:
+        precision: `train.precision`.
+        run_dir: taken for this job alone, and told how it ended; None where nothing is written.
+
+    Raises:
+        ConfigError: more processes than GPUs, or a precision that the device does not have.
+        RunInUseError: another job owns the run directory.
+    """
+
+    def __init__(self, precision: Precision = "auto", run_dir: Path | None = None) -> None:
+        import torch
+        from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+        local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        check_devices(local_world_size, num_gpus)
+        self.precision = choose_precision(precision, on_gpu=num_gpus > 0)
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
+        self._accelerator = Accelerator(
+            cpu=num_gpus == 0,  # without it, processes on CPUs would train apart, silently
+            mixed_precision=self.precision if self.precision in ("bf16", "fp16") else "no",
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False),
+                InitProcessGroupKwargs(timeout=TIMEOUT),
+            ],
+        )
+        assert self._accelerator.num_processes == int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank: int = self._accelerator.process_index
+        self.world_size: int = self._accelerator.num_processes
+        self.is_main: bool = self._accelerator.is_main_process
+        self.device: torch.device = self._accelerator.device
+        self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
+        self.stop_requested = False
+        self._run_dir, self._lock = run_dir, -1
+        self._started = time.time()
+
+    def __enter__(self) -> Self:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._on_signal)
+        try:
+            self.on_main(self._own_run_dir)
+        except BaseException:
+            self._leave(clean=False)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        code, cause = _ending(error) if error else (0, "")
+        if self.is_main and self._run_dir is not None:
+            record = {"code": code, "cause": cause, "started": self._started, "time": time.time()}
+            (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
+        self._leave(clean=code in (0, StoppedError.exit_code))
+
+    def on_main(self, action: Callable[[], None]) -> None:
+        """Run an action on the main process; where it fails, all processes end, none waits.
+
+        Raises:
+            UserError: of the action, or without words on the other processes.
+        """
+        failure: UserError | None = None
+        try:
+            if self.is_main:
+                action()
+        except UserError as error:
+            failure = error
+        except OSError as error:
+            failure = CannotWriteError(str(error))
+        code = self.sum_int(failure.exit_code if failure else 0)
+        if failure:
+            raise failure
+        if code:
+            raise _silent(code)
+
+    def prepare(self, model: nn.Module, optimizer: Any) -> tuple[nn.Module, Any]:
+        """Return model and optimizer for this device, precision and number of processes."""
+        model, optimizer = self._accelerator.prepare(model.to(self.dtype), optimizer)
+        return model, optimizer
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """Return the model without what `prepare` added for other processes."""
+        inner: nn.Module = self._accelerator.unwrap_model(model)
+        return inner
+
+    def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+        """Return the context of one microbatch; gradients meet in the last one of a step."""
+        context: AbstractContextManager[Any]
+        context = nullcontext() if last else self._accelerator.no_sync(model)
+        return context
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss, scaled where the precision needs it."""
+        self._accelerator.backward(loss)
+
+    def clip(self, model: nn.Module, clip_norm: float | None) -> Tensor:
+        """Scale the gradients down to a norm; return the norm they had, the same everywhere."""
+        limit = float("inf") if clip_norm is None else clip_norm
+        norm: Tensor = self._accelerator.clip_grad_norm_(model.parameters(), limit)
+        return norm
+
+    @property
+    def scaler_state(self) -> dict[str, Any]:
+        """State of the loss scaling of fp16, else nothing."""
+        scaler = self._accelerator.scaler
+        return scaler.state_dict() if scaler is not None else {}
+
+    @scaler_state.setter
+    def scaler_state(self, state: dict[str, Any]) -> None:
+        if self._accelerator.scaler is not None and state:
+            self._accelerator.scaler.load_state_dict(state)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        total: Tensor = self._accelerator.reduce(tensor, "sum") if self.world_size > 1 else tensor
+        return total
+
+    def sum_int(self, number: int) -> int:
+        """Return the sum of a number over all processes."""
+        import torch
+
+        return int(self.sum(torch.tensor(number, device=self.device)))
+
+    def gather(self, tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """Return the tensors of all processes, by rank; everybody knows all `sizes`."""
+        if self.world_size == 1:
+            return [tensor]
+        padded = tensor.new_zeros(max(sizes))
+        padded[: len(tensor)] = tensor
+        everyone = self._accelerator.gather(padded).view(self.world_size, -1)
+        return [part[:size] for part, size in zip(everyone, sizes, strict=True)]
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.stop_requested:
+            os._exit(128 + number)
+        self.stop_requested = True
+
+    def _own_run_dir(self) -> None:
+        """Lock the run directory; the lock goes with the process, however that ends."""
+        if self._run_dir is None:
+            return
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self._run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(self._lock, 100, 0).decode(errors="replace").strip()
+            raise RunInUseError(
+                f"run.dir: {self._run_dir} is in use by {owner or 'another job'}; wait for it or "
+                f"give this job a directory of its own (run.dir=...)"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+
+    def _leave(self, *, clean: bool) -> None:
+        """Meet the others once more where all is well, then leave the process group."""
+        if self.world_size > 1:
+            if clean:
+                self._accelerator.wait_for_everyone()
+            self._accelerator.end_training()
+
+
+def check_devices(local_world_size: int, num_gpus: int) -> None:
+    """Refuse to let several processes share a GPU.
+
+    Raises:
+        ConfigError: saying what to start instead.
+    """
+    if num_gpus and local_world_size > num_gpus:
+        raise ConfigError(
+            f"--nproc_per_node: {local_world_size} processes, but this machine has {num_gpus} "
+            f"GPU{'s' * (num_gpus > 1)}; start at most {num_gpus}, or hide the GPUs with "
+            f"CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
+
+
+def choose_precision(precision: Precision, *, on_gpu: bool) -> Precision:
+    """Return the precision that auto stands for on this machine.
+
+    Raises:
+        ConfigError: the device does not have the one that was asked for.
+    """
+    import torch
+
+    if precision == "fp16" and not on_gpu:
+        raise ConfigError(
+            "train.precision: fp16 needs a GPU, this machine has none (allowed here: auto, fp32, "
+            "bf16, fp64)"
+        )
+    if precision != "auto":
+        return precision
+    has_bf16 = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if on_gpu
+        else torch.cpu._is_avx512_bf16_supported()
+    )
+    return "bf16" if has_bf16 else "fp32"
+
+
+def _ending(error: BaseException) -> tuple[int, str]:
+    """Return the exit code of an error and what to tell people about it."""
+    match error:
+        case SystemExit():
+            return (error.code if isinstance(error.code, int) else 1), ""
+        case UserError():
+            lines = str(error)
+            return error.exit_code, f"error: {lines}" if lines else ""
+        case KeyboardInterrupt():
+            return 130, "interrupted"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EACCES):
+            return CannotWriteError.exit_code, f"error: {error}"
+    return 70, "".join(traceback.format_exception(error)).rstrip()
+
+
+def _silent(code: int) -> UserError:
+    """Return an error without words, for a process whose main process has said them."""
+    error = UserError()
+    error.exit_code = code  # type: ignore[misc]
+    return error

@@ -1,0 +1,115 @@
+"""Train one graph network on many tasks: build each part in the order of the data, then loop."""
+
+from job.config import JobConfig, load, tree_of
+from job.runtime import Runtime, StoppedError, run_command
+
+USAGE = """
+usage: torchrun --nproc_per_node=N job/train.py [CONFIG.yaml] [key.path=value ...]
+       python job/train.py [CONFIG.yaml] [key.path=value ...]        (one process)
+
+Train one graph network on many tasks. Without a CONFIG, the quick start: job/configs/quickstart.yaml.
+The same command continues a run that was stopped; run.name=... starts another one beside it.
+
+examples:
+  python job/train.py job/configs/smoke.yaml
+  torchrun --nproc_per_node=4 job/train.py job/configs/cora_mimo.yaml optim.lr=3e-3
+  python job/train.py tasks.churn=null run.name=no_churn
+"""
+
+
+def main(argv: list[str]) -> None:
+    """Check the configuration, then train."""
+    config = load(argv)
+    with Runtime(config.train.precision, config.run.dir) as runtime:
+        train(config, runtime)
+
+
+def train(config: JobConfig, runtime: Runtime) -> None:
+    """Train, evaluate, keep the best: the whole job."""
+    import torch  # all this takes seconds to import; a wrong configuration has been refused by now
+
+    from job import rundir
+    from job.checkpoint import Checkpoints
+    from job.evaluate import Evaluation
+    from job.meter import Meter
+    from job.optim import build_optimizer, learning_rate
+    from job.results import show, summarized
+    from job.state import TrainState
+    from job.step import backward, warm_up
+    from job.track import open_tracker
+    from mtl.graphs.cache import open_graph
+    from mtl.loaders.stream import build_stream
+    from mtl.models.multitask import build_model
+
+    config = rundir.resolve(config, runtime.world_size)
+    num_hops, seed = config.model.encoder.num_hops, config.run.seed
+    store = open_graph(config.graph)
+    tasks = {name: task.bind(name, store) for name, task in config.tasks.items()}
+    stream = build_stream(config.loader, store, tasks, num_hops=num_hops, seed=seed)
+    evaluation = Evaluation(config, store, tasks, runtime)
+    torch.manual_seed(seed)
+    model = build_model(config.model, store, tasks)
+    model, optimizer = runtime.prepare(model, build_optimizer(config.optim, model))
+    warm_up(model, stream.loader([None]).to(runtime.device), runtime)
+
+    order, state = stream.order, TrainState(model, optimizer, runtime)
+    progress, num_steps = state.progress, config.train.epochs * order.steps_per_epoch
+    checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
+    resumed = checkpoints.resume(state)
+    runtime.on_main(lambda: rundir.write_config(config, resumes=resumed))
+    if progress.step >= num_steps or progress.stopped_early:
+        return runtime.on_main(lambda: rundir.say_finished(config.run.dir))
+
+    tracker = open_tracker(
+        config.track,
+        config.run.dir,
+        config.run.name,
+        is_main=runtime.is_main,
+        total_steps=num_steps,
+        world_size=runtime.world_size,
+    )
+    tracker.begin(tree_of(config), store.card(), rundir.tags(runtime), progress.step)
+    meter = Meter(runtime, list(tasks))
+    with summarized(tracker, progress, meter, runtime) as summary:
+        while progress.step < num_steps and not progress.stopped_early:
+            meter.start()
+            epoch = progress.step // order.steps_per_epoch + 1
+            for step, microbatches in stream.steps(
+                progress.step, epoch * order.steps_per_epoch, runtime.rank, runtime.world_size
+            ):
+                optimizer.param_groups[0]["lr"] = learning_rate(config.optim, step, num_steps)
+                for batch in microbatches:
+                    losses = backward(model, batch, tasks, config.balancing, runtime, seed)
+                    meter.add(losses, batch)
+                norm = runtime.clip(model, config.optim.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                progress.step = step + 1
+                meter.close(progress.step, norm, order.size(step))
+                tracker.step(progress.step, order.size(step))
+                if progress.step % config.track.every_steps == 0:
+                    tracker.log(meter.read(), progress.step)
+                if meter.stop:
+                    runtime.on_main(lambda: checkpoints.save(state))
+                    raise StoppedError(f"stopped at step {progress.step}; the same command goes on")
+            meter.read()
+            last = progress.step == num_steps
+            improved = False
+            if last or epoch % config.evaluate.every_epochs == 0:
+                results = evaluation.run(model, "val")
+                improved = progress.update(
+                    evaluation.score(results),
+                    higher_is_better=evaluation.higher_is_better,
+                    patience=config.evaluate.patience,
+                )
+                tracker.log(evaluation.flat("val", results), progress.step)
+            if last or improved or epoch % config.checkpoint.every_epochs == 0:
+                runtime.on_main(lambda: checkpoints.save(state))
+
+        checkpoints.restore_best(state)
+        summary.update(evaluation.summary(model))
+    return runtime.on_main(lambda: show(summary))
+
+
+if __name__ == "__main__":
+    run_command(main, USAGE)

@@ -1,0 +1,1 @@
+"""Ways to start the job: on this machine, on Kubernetes."""

@@ -1,0 +1,73 @@
+"""graph: any source is converted once into a folder of memory-mapped arrays, the GraphStore."""
+
+import hashlib
+import inspect
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mtl.plugin import Plugin, dump
+
+if TYPE_CHECKING:
+    from mtl.graphs.writer import GraphWriter
+
+_NOT_SOURCES = {
+    "cache",
+    "card",
+    "convert",
+    "files",
+    "schema",
+    "splits",
+    "store",
+    "validate",
+    "writer",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Plugin):
+    """Where the graph comes from."""
+
+    cache: Path | None = None
+    """Folder that holds the converted graph; default `$XDG_CACHE_HOME/graphmtl/<name>-<hash>`.
+    Give a disk of this machine: every process on it maps the same pages."""
+    verify: Literal["once", "always"] = "once"
+    """Check every array and its SHA-256 once per machine (a stamp of size, mtime and inode
+    remembers it), or at every start."""
+
+    @classmethod
+    def types(cls) -> list[str]:
+        """Names that `type` may have: the modules of this package that hold a source."""
+        return [name for name in super().types() if name not in _NOT_SOURCES]
+
+    @property
+    def name(self) -> str:
+        """Name of the graph: in its folder, in logs and in MLflow."""
+        return self.type
+
+    def section(self) -> dict[str, Any]:
+        """Return the options that decide what the graph holds, as plain JSON."""
+        options: dict[str, Any] = dump(self)
+        return {key: value for key, value in options.items() if key not in ("cache", "verify")}
+
+    def files(self) -> list[Path]:
+        """Return the files that the graph is made from, present and readable."""
+        return []
+
+    def fingerprint(self) -> str:
+        """Hash what decides the graph: options, files, and the code that converts them."""
+        digest = hashlib.sha256(json.dumps(self.section()).encode())
+        for path in [Path(inspect.getfile(type(self))), *self.files()]:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    @abstractmethod
+    def write(self, writer: "GraphWriter") -> None:
+        """Write nodes, labels, splits and edges; the caller finishes the folder.
+
+        Raises:
+            DataError: a source file is broken or missing.
+        """

@@ -1,0 +1,128 @@
+"""graph.json: what a graph folder holds, as dataclasses; read with every mistake named."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+
+from mtl.errors import DataError
+from mtl.plugin import Options, explain
+
+VERSION: Literal[1] = 1
+MANIFEST = "graph.json"
+
+EdgeType = tuple[str, str, str]
+Kind = Literal["class", "multilabel", "regression"]
+Count = Annotated[int, Field(ge=0, lt=2**48)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayInfo(Options):
+    """One `.npy` file of the folder."""
+
+    file: str
+    """Its name, inside the folder."""
+    dtype: Literal["bfloat16", "float16", "float32", "int8", "int32", "int64", "uint8"]
+    """bfloat16 is stored as uint16: numpy has no such type."""
+    shape: tuple[Count, ...]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of the whole file."""
+
+    @property
+    def stored(self) -> str:
+        """Name of the numpy dtype in the file."""
+        return "uint16" if self.dtype == "bfloat16" else self.dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelInfo(Options):
+    """One label of a node type; a missing one is -1, or NaN in a regression."""
+
+    kind: Kind
+    num_classes: Annotated[int, Field(ge=1, lt=2**31)]
+    missing: Literal[-1, "nan"]
+    best: dict[str, FiniteFloat]
+    array: ArrayInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeInfo(Options):
+    """One node type."""
+
+    num_nodes: Count
+    features: ArrayInfo | None = None
+    labels: dict[str, LabelInfo] = field(default_factory=dict)
+    splits: dict[str, ArrayInfo] = field(default_factory=dict)
+
+    def arrays(self) -> list[ArrayInfo]:
+        """Return every array of this node type."""
+        features = [self.features] if self.features else []
+        return [*features, *(label.array for label in self.labels.values()), *self.splits.values()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeInfo(Options):
+    """One edge type, its topology in CSC: the in-neighbours of a node stand together."""
+
+    edge_type: EdgeType
+    num_edges: Count
+    colptr: ArrayInfo
+    row: ArrayInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphInfo(Options):
+    """All of graph.json."""
+
+    version: Literal[1] = VERSION
+    name: str
+    source: dict[str, Any] = field(default_factory=dict)
+    """The `graph` section that made it, for the reader."""
+    source_fingerprint: str = ""
+    """Hash of that section, its files and its code: a cache that holds another graph is refused."""
+    nodes: dict[str, NodeInfo]
+    edges: list[EdgeInfo]
+
+    def arrays(self) -> list[ArrayInfo]:
+        """Return every array of the folder."""
+        nodes = [array for node in self.nodes.values() for array in node.arrays()]
+        return nodes + [array for edge in self.edges for array in (edge.colptr, edge.row)]
+
+    def to_json(self) -> str:
+        """Return the text of graph.json."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read_schema(folder: Path) -> GraphInfo:
+    """Read graph.json.
+
+    Raises:
+        DataError: it is missing, of a newer version or wrong; names each key.
+    """
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+        version = json.loads(content).get("version")
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise DataError(f"{path}: {reason}; a graph folder has a {MANIFEST}") from error
+    except (ValueError, RecursionError, AttributeError) as error:
+        raise DataError(f"{path}: not a JSON mapping ({error})") from error
+    if isinstance(version, int) and version > VERSION:
+        raise DataError(
+            f"{path}: version {version} is newer than {VERSION}, the newest that this program "
+            "reads; update graphmtl, or convert the graph again with this one"
+        )
+    try:
+        return TypeAdapter(GraphInfo).validate_json(content)
+    except ValidationError as error:
+        mistakes = "\n".join(f"{path}: {line}" for line in explain(error, GraphInfo))
+        raise DataError(mistakes) from error
+
+
+def file_name(*parts: str) -> str:
+    """Return a `.npy` name that any type or label name fits into, and no two share."""
+    return ".".join(quote(part, safe="").replace(".", "%2E") for part in parts) + ".npy"

@@ -1,0 +1,1 @@
+"""samplers: who draws the neighbours; each a PyG BaseSampler with a pure `sample(seeds, key)`."""

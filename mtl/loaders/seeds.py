@@ -1,0 +1,96 @@
+"""stream: the data order is a pure function of (seed, epoch); processes only share it out."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Int
+
+Seeds = dict[str, Int[np.ndarray, " seeds"]]
+
+
+class SeedOrder:
+    """Which seeds stand in which microbatch.
+
+    A group holds the labelled nodes of one node type. An epoch passes over every seed of every
+    group exactly once; groups are interleaved in proportion to their sizes, so that all end
+    together. A step takes `global_batch_size` seeds (the last of an epoch what is left) and spreads
+    them evenly over `microbatches_per_step` microbatches. No argument knows about processes.
+
+    Args:
+        groups: seeds of each node type, without duplicates.
+        batch_size: seeds of one microbatch at most.
+        global_batch_size: seeds of one step; at least 1.
+        seed: the order follows from it and from the epoch alone.
+        shuffle: draw a new order every epoch, or keep the given one.
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[str, Int[np.ndarray, " seeds"]],
+        *,
+        batch_size: int,
+        global_batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        self.groups = {name: groups[name] for name in sorted(groups)}
+        self.num_seeds = sum(map(len, self.groups.values()))
+        self.global_batch_size = global_batch_size
+        self.microbatches_per_step = -(-global_batch_size // batch_size)
+        self.steps_per_epoch = -(-self.num_seeds // global_batch_size)
+        self._seed, self._shuffle = seed, shuffle
+        self._epoch = lru_cache(maxsize=2)(self._draw)
+
+    def size(self, step: int) -> int:
+        """Return the number of seeds of a step."""
+        start = step % self.steps_per_epoch * self.global_batch_size
+        return min(self.global_batch_size, self.num_seeds - start)
+
+    def step(self, step: int) -> list[Seeds]:
+        """Return the seeds of each microbatch of a step, counted from the start of training."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        group, position = self._epoch(epoch if self._shuffle else 0)
+        start = step_in_epoch * self.global_batch_size
+        window = slice(start, start + self.global_batch_size)
+        parts = zip(
+            np.array_split(group[window], self.microbatches_per_step),
+            np.array_split(position[window], self.microbatches_per_step),
+            strict=True,
+        )
+        return [
+            {name: seeds[p[g == i]] for i, (name, seeds) in enumerate(self.groups.items())}
+            for g, p in parts
+        ]
+
+    def microbatch(self, number: int) -> Seeds:
+        """Return the seeds of a microbatch, counted from the start of training."""
+        step, index = divmod(number, self.microbatches_per_step)
+        return self.step(step)[index]
+
+    def share(self, step: int, rank: int, world_size: int) -> list[int | None]:
+        """Return the microbatches of a step that a process computes, in its order.
+
+        Every process gets equally many; None stands for a round in which it has nothing to do.
+        """
+        rounds = -(-self.microbatches_per_step // world_size)
+        indices = range(rank, rounds * world_size, world_size)
+        first = step * self.microbatches_per_step
+        return [first + i if i < self.microbatches_per_step else None for i in indices]
+
+    def _draw(
+        self, epoch: int
+    ) -> tuple[Int[np.ndarray, " all_seeds"], Int[np.ndarray, " all_seeds"]]:
+        """Return group and position within its group of each seed, in the order of an epoch."""
+        sizes = [len(seeds) for seeds in self.groups.values()]
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        rank_in_group = np.concatenate([np.arange(size) for size in sizes])
+        progress = (rank_in_group + 0.5) / np.repeat(sizes, sizes)
+        interleaved = np.lexsort((group, progress))
+        position = [self._permutation(epoch, i, size) for i, size in enumerate(sizes)]
+        return group[interleaved], np.concatenate(position)[interleaved]
+
+    def _permutation(self, epoch: int, group: int, size: int) -> Int[np.ndarray, " seeds"]:
+        if not self._shuffle:
+            return np.arange(size)
+        return np.random.default_rng([self._seed, epoch, group]).permutation(size)

@@ -1,0 +1,40 @@
+"""encoder: node features and a sampled neighbourhood to embeddings of the seeds."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveInt
+
+from mtl.plugin import Plugin, Share
+
+if TYPE_CHECKING:
+    from mtl.models.trunk import Convolution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder(Plugin):
+    """Options that all encoders have; a module adds its convolution."""
+
+    num_layers: PositiveInt = 2
+    """Convolutions, one a hop: as many as `loader.num_neighbors` has entries."""
+    dropout: Share = 0.5
+    """Share of the activations that is dropped after each layer in training."""
+    norm: Literal["none", "layer"] = "none"
+    """Normalisation after each convolution. (Batch statistics would differ between processes.)"""
+
+    @property
+    def num_hops(self) -> int:
+        """How far the encoder looks."""
+        return self.num_layers
+
+    def check_dim(self, dim: int) -> None:
+        """Refuse a width that the layers cannot have.
+
+        Raises:
+            ValueError: naming the option.
+        """
+
+    @abstractmethod
+    def convolution(self, dim: int) -> "Convolution":
+        """Make one layer, [sources, (tasks,) dim] to [destinations, (tasks,) dim]."""

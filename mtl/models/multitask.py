@@ -1,0 +1,85 @@
+"""model: batch to predictions of every task."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from mtl.errors import ConfigError
+from mtl.graphs.store import GraphStore
+from mtl.models import Model
+from mtl.models.trunk import Trunk
+from mtl.tasks import Statistics
+from mtl.tasks.bound import BoundTask
+
+
+class MultiTaskModel(nn.Module):
+    """Embeddings of the seeds, then a head for each task over the seeds that it reads.
+
+    Args:
+        bottom: batch to `{task: [seeds, dim]}`; see `Sharing.build`.
+        heads: one for each task.
+    """
+
+    def __init__(self, bottom: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.bottom, self.heads = bottom, nn.ModuleDict(heads)
+
+    def forward(self, batch: Data) -> dict[str, Float[Tensor, "rows outputs"]]:
+        """Return the outputs of each task for the seeds in `batch.rows[task]`."""
+        seeds = self.bottom(batch)
+        return {task: head(seeds[task][batch.rows[task]]) for task, head in self.heads.items()}
+
+
+class Projection(nn.Module):
+    """Raw features to the width of the trunk: dropout, a linear layer, ReLU."""
+
+    def __init__(self, num_features: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout, self.linear = nn.Dropout(dropout), nn.Linear(num_features, dim)
+
+    def forward(self, x: Float[Tensor, "nodes features"]) -> Float[Tensor, "nodes dim"]:
+        """Return the projected features; they may be stored in a narrower type than computed in."""
+        out: Tensor = self.linear(self.dropout(x.to(self.linear.weight.dtype))).relu()
+        return out
+
+
+class Head(nn.Module):
+    """A linear layer around what the training labels say: outputs are in the labels' own units."""
+
+    prior: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int, statistics: Statistics) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, len(statistics.prior))
+        self.register_buffer("prior", statistics.prior.to(torch.get_default_dtype()))
+        self.register_buffer("scale", statistics.scale.to(torch.get_default_dtype()))
+
+    def forward(self, seeds: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows outputs"]:
+        """Return `prior + scale * W h`."""
+        out: Tensor = self.prior + self.scale * self.linear(seeds)
+        return out
+
+
+def build_model(
+    options: Model, store: GraphStore, tasks: Mapping[str, BoundTask]
+) -> MultiTaskModel:
+    """Make the model that the `model:` section describes.
+
+    Raises:
+        ConfigError: the nodes have no features.
+    """
+    (node_type,) = {task.node_type for task in tasks.values()}
+    features = store.features(node_type)
+    if features is None:
+        raise ConfigError(f"graph: {store.name} has no features on its {node_type!r} nodes")
+    bottom = options.sharing.build(
+        list(tasks),
+        projection=lambda: Projection(features.shape[1], options.dim, options.input_dropout),
+        trunk=lambda: Trunk(options.encoder, options.dim),
+    )
+    heads = {name: Head(options.dim, task.statistics) for name, task in tasks.items()}
+    return MultiTaskModel(bottom, heads)

@@ -1,0 +1,22 @@
+"""Fixtures of the job's tests."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from job.mlflow_store import open_client
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: making its tables takes seconds, so once a session."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """URI of an MLflow database of this test alone."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path / 'mlflow.db')}"

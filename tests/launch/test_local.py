@@ -1,0 +1,102 @@
+"""The command line becomes torchrun's; a mistake ends before anything was made."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.arguments import exit_code
+from launch.local import TRAIN, main
+from mtl.errors import ConfigError
+
+TWO_NODES = ["--nproc", "1", "--nnodes", "2", "--rdzv-endpoint", "a-0.a:29400"]
+
+
+@pytest.fixture
+def dry_run(capsys, config, monkeypatch):
+    """Return the words that --dry-run prints."""
+    monkeypatch.chdir(config.parent)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+
+    def run(*argv: str) -> list[str]:
+        assert main(["--dry-run", *argv, str(config)]) == 0
+        return capsys.readouterr().out.split()
+
+    return run
+
+
+def test_one_machine_meets_itself_without_asking_for_its_name(dry_run):
+    words = dry_run("--nproc", "2")
+    options = ["--nproc-per-node=2", "--max-restarts=0", "--standalone", "--local-addr=127.0.0.1"]
+    assert words[2:7] == ["torchrun", *options]
+    assert words[7] == str(TRAIN)
+
+
+def test_overrides_may_stand_before_options(capsys, config):
+    main([str(config), "train.epochs=2", "--nproc", "1", "--dry-run"])
+    assert capsys.readouterr().out.endswith(f"{TRAIN} {config} train.epochs=2\n")
+
+
+def test_threads_share_the_cores_unless_they_are_set(dry_run, monkeypatch, capsys, config):
+    assert dry_run("--nproc", "2")[0] == "OMP_NUM_THREADS=3"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    assert dry_run("--nproc", "2")[0] == "OMP_NUM_THREADS=4"
+    assert dry_run("--nproc", "16")[0] == "OMP_NUM_THREADS=1"
+
+
+@pytest.mark.parametrize(("rank", "hosts"), [("0", "true"), ("1", "false")])
+def test_the_first_machine_hosts_the_meeting_whatever_the_dns_says(dry_run, rank, hosts):
+    assert f"--rdzv-conf=is_host={hosts}" in dry_run(*TWO_NODES, "--node-rank", rank)
+
+
+def test_machines_without_a_place_to_meet_are_refused(dry_run):
+    with pytest.raises(ConfigError, match="--rdzv-endpoint HOST:PORT is missing"):
+        dry_run("--nnodes", "2")
+
+
+def test_torchruns_own_variables_are_the_defaults(dry_run, monkeypatch):
+    for name, value in {"NNODES": "2", "NPROC_PER_NODE": "3", "NODE_RANK": "1"}.items():
+        monkeypatch.setenv(f"PET_{name}", value)
+    monkeypatch.setenv("PET_MASTER_ADDR", "first")
+    words = dry_run()
+    assert {"--nproc-per-node=3", "--nnodes=2", "--rdzv-backend=static", "--node-rank=1"} < {*words}
+
+
+def test_restarts_are_refused_where_machines_meet_once(dry_run):
+    with pytest.raises(ConfigError, match="cannot meet twice"):
+        dry_run(*TWO_NODES, "--rdzv-backend", "static", "--max-restarts", "1")
+
+
+@pytest.mark.parametrize("option", ["--nproc=0", "--nproc=x", "--max-restarts=-1", "--nope"])
+def test_a_wrong_option_ends_with_64_and_names_it(capsys, config, option):
+    assert exit_code(lambda: main([option, str(config)])) == 64
+    assert option.partition("=")[0] in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_refused(dry_run, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert "--nproc-per-node=2" in dry_run()
+    with pytest.raises(ConfigError, match=r"--nproc 4: this machine has 2 GPUs"):
+        dry_run("--nproc", "4")
+
+
+def test_a_wrong_configuration_ends_with_64_before_there_is_a_run_directory(launch, tmp_path):
+    process = launch("raise SystemExit(1)", "--nproc", "1", "train.epoch=3")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 64
+    assert "train.epoch: unknown key" in stderr
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_and_mistakes_do_not_wait_for_torch(config):
+    code = (
+        "import sys, launch.local\n"
+        "from launch.arguments import exit_code\n"
+        f"assert exit_code(lambda: launch.local.main(['x=1', {str(config)!r}])) == 64\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True)
