@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 MAX_NAMES = 20
-HEADS = {GAIN: "\u0394m", "throughput/seeds_per_second": "seeds/s"}
+HEADS = {
+    GAIN: "\u0394m",
+    "test/mean_gain": "test\nmean_gain",
+    "throughput/seeds_per_second": "seeds/s",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -155,7 +159,7 @@ def cell(row: Row, key: str, top: float | None) -> Text:
     form = "{:+.2%}" if key == GAIN else "{:,.0f}" if key.startswith("throughput/") else "{:.4g}"
     text = form.format(row.metrics[key])
     if key in row.spread:
-        text += " ± " + form.replace("+", "").format(row.spread[key])
+        text += " ± " + form.replace("+", "").replace(".4g", ".2g").format(row.spread[key])
     return Text(text, style="bold" if row.metrics[key] == top else "")
 
 

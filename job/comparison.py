@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GAIN = "delta_m"
 LOWER_IS_BETTER = {"loss", "mae", "rmse", "mse"}
-OTHERS = [GAIN, "val/mean_gain", "throughput/seeds_per_second"]
+OTHERS = [GAIN, "test/mean_gain", "val/mean_gain", "throughput/seeds_per_second"]
 NEVER_THE_SAME = {"run.name", "run.dir"}
 SEED = "run.seed"
 
@@ -53,16 +53,16 @@ def columns(rows: list[Row]) -> list[str]:
     Runs that were never tested are compared by their validation metrics.
     """
     logged = list(dict.fromkeys(key for row in rows for key in sorted(row.metrics)))
-    finals = [key for key in logged if key.startswith("test/")]
-    finals = finals or [key for key in logged if key.startswith("val/") and key not in OTHERS]
+    finals = [key for key in logged if key.startswith("test/") and task_of(key)]
+    finals = finals or [key for key in logged if key.startswith("val/") and task_of(key)]
     heads = list(dict.fromkeys(key for row in rows for key in row.headlines))
     tasks = list(dict.fromkeys(task_of(key) for key in [*heads, *finals]))
-    finals.sort(key=lambda key: (tasks.index(task_of(key)), key not in heads))
+    finals.sort(key=lambda k: (tasks.index(task_of(k)), k not in heads, k.endswith("/loss")))
     return finals + [key for key in OTHERS if key in logged]
 
 
 def task_of(key: str) -> str:
-    """Return the task of a metric `SPLIT/TASK/METRIC`."""
+    """Return the task of a metric `SPLIT/TASK/METRIC`; "" for a metric of all tasks."""
     return key.partition("/")[2].rpartition("/")[0]
 
 
@@ -74,7 +74,7 @@ def sign(key: str) -> int:
 def best(rows: list[Row], key: str) -> float | None:
     """Return the best value of a metric; None where there is nothing to choose from."""
     values = [sign(key) * row.metrics[key] for row in rows if key in row.metrics]
-    return sign(key) * max(values) if len(values) > 1 else None
+    return sign(key) * max(values) if len(set(values)) > 1 else None
 
 
 def add_gain(rows: Iterable[Row], baseline: list[Row]) -> None:
@@ -99,7 +99,7 @@ def add_gain(rows: Iterable[Row], baseline: list[Row]) -> None:
 
 def headlines(row: Row) -> list[str]:
     """Return the metric that stands for each task; a run that did not end has none on record."""
-    keys = sorted(key for key in row.metrics if key.startswith("test/"))
+    keys = sorted(key for key in row.metrics if key.startswith("test/") and task_of(key))
     keys.sort(key=lambda key: key.endswith("/loss"))
     first = {task_of(key): key for key in reversed(keys)}
     return row.headlines or sorted(first.values())

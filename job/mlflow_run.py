@@ -55,7 +55,7 @@ def remember_run(
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield dotted path and value of every leaf of a configuration; a list is a leaf."""
-    if isinstance(tree, dict) and tree:
+    if isinstance(tree, dict) and (tree or not path):
         for key, value in tree.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))
     else:
@@ -111,8 +111,12 @@ def send_files(client: "MlflowClient", run: "Run", run_dir: Path) -> None:
 
 
 def end_run(client: "MlflowClient", run_id: str | None, summary: dict[str, Any]) -> None:
-    """Give the run its final status, and the headline (first) metric of each task as a tag."""
-    tests = [key for key in summary.get("metrics", {}) if key.startswith("test/")]
+    """Give the run its final status, and the headline of each task as a tag.
+
+    That is its first metric; the loss only where it has no other.
+    """
+    tests = [key for key in summary.get("metrics", {}) if re.fullmatch("test/.+/.+", key)]
+    tests.sort(key=lambda key: key.endswith("/loss"))
     headlines = {key.rpartition("/")[0]: clean(key) for key in reversed(tests)}
     client.set_tag(run_id, HEADLINES, json.dumps(list(headlines.values())[::-1]))
     client.set_terminated(run_id, ENDED[summary["status"]])

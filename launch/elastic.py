@@ -20,6 +20,7 @@ from torch.distributed.run import parse_args, run
 
 BUG = 70
 TIMED_OUT = 79
+DECIDED = {64, 65, 73, 75, 76, 77, 78}  # an ending that no other rank's ending brings about
 LONGEST_PAUSE_SECONDS = 60
 MEET_PAUSE_SECONDS = 2
 MEET_SECONDS = 900  # machines of one job may start as far apart as images take to arrive
@@ -77,6 +78,7 @@ def start(command: list[str]) -> int:
             if time.monotonic() > deadline:
                 _say(f"the first machine does not answer: {error}")
                 return TIMED_OUT
+            attempt = 0  # a store that went away comes back with all ids open
             _say(f"waiting for the first machine at {arguments.rdzv_endpoint}")
             time.sleep(MEET_PAUSE_SECONDS)
         except RendezvousError as error:
@@ -90,11 +92,12 @@ def worth_restarting(code: int) -> bool:
 
 
 def cause(codes: Iterable[int]) -> int:
-    """Choose among workers that failed in the same instant the code that explains the others.
+    """Choose the code that explains the others, given in the order in which workers failed.
 
-    A rank that loses its peer ends with 70 or 79, or aborts, because of what the peer ended with.
+    A rank that ends on purpose takes its peers along, and with one look every 0.1 s torchrun may
+    see a peer first: it lost the rank (70, 79), or was stopped by torchrun itself (143, 137).
     """
-    return min(codes, key=lambda code: (code in (BUG, TIMED_OUT), code > 128))
+    return min(codes, key=lambda code: code not in DECIDED)
 
 
 def as_exit_code(returncode: int) -> int:

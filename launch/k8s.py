@@ -68,7 +68,10 @@ def _refuse_passwords(config: str, lines: list[str]) -> None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are read: in a literal block."""
+    """Writes texts of several lines in a literal block, and the same mapping twice in full."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

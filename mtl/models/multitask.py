@@ -34,7 +34,7 @@ class MultiTaskModel(nn.Module):
 
 
 class Projection(nn.Module):
-    """Raw features to the width of the trunk: dropout, a linear layer, ReLU."""
+    """Raw features to the width of the trunk: dropout and a linear layer."""
 
     def __init__(self, num_features: int, dim: int, dropout: float) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Projection(nn.Module):
 
     def forward(self, x: Float[Tensor, "nodes features"]) -> Float[Tensor, "nodes dim"]:
         """Return the projected features; they may be stored in a narrower type than computed in."""
-        out: Tensor = self.linear(self.dropout(x.to(self.linear.weight.dtype))).relu()
+        out: Tensor = self.linear(self.dropout(x.to(self.linear.weight.dtype)))
         return out
 
 

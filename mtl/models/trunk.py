@@ -42,7 +42,7 @@ class Convolution(Protocol):
 
 
 class Trunk(nn.Module):
-    """Convolution, normalisation, ReLU and dropout, once a layer.
+    """Convolutions, with normalisation, ReLU and dropout between them (as PyG's BasicGNN).
 
     Args:
         encoder: options and kind of convolution.
@@ -55,7 +55,7 @@ class Trunk(nn.Module):
         self.num_hops = encoder.num_hops
         self.convolutions = nn.ModuleList(encoder.convolution(dim) for _ in layers)  # type: ignore[misc]
         self.norms = nn.ModuleList(
-            nn.LayerNorm(dim) if encoder.norm == "layer" else nn.Identity() for _ in layers
+            nn.LayerNorm(dim) if encoder.norm == "layer" else nn.Identity() for _ in layers[1:]
         )
         self.dropout = nn.Dropout(encoder.dropout)
 
@@ -63,11 +63,12 @@ class Trunk(nn.Module):
         self, x: Float[Tensor, "nodes *tasks dim"], batch: Data
     ) -> Float[Tensor, "seeds *tasks dim"]:
         """Return the embeddings of the seeds, the first nodes of the batch."""
-        for convolution, norm, hop in zip(
-            self.convolutions, self.norms, _hops(batch, len(self.convolutions)), strict=True
-        ):
-            x = self.dropout(norm(convolution(x, hop)).relu())
-        return x
+        hops = _hops(batch, len(self.convolutions))
+        for layer, (convolution, hop) in enumerate(zip(self.convolutions, hops, strict=True)):
+            if layer:
+                x = self.norms[layer - 1](x).relu()
+            x = convolution(self.dropout(x), hop)
+        return self.dropout(x)
 
 
 def _hops(batch: Data, num_layers: int) -> Iterator[Hop]:

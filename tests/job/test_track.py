@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from job.mlflow_run import leaves
-from job.mlflow_store import open_client
+from job.mlflow_store import open_client, open_experiment
 from job.progress import Progress, clock
 from job.record import cut
 from job.track import MLflow, Status, Track, Tracker, main, open_tracker
@@ -192,17 +193,15 @@ def test_other_processes_record_nothing_and_import_nothing(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_jobs_that_start_at_once_share_a_new_database(tmp_path: Path) -> None:
-    code = (
-        "from job.mlflow_store import *\n"
-        "client = open_client('sqlite:///mlflow.db')\n"
-        "print(open_experiment(client, 'sqlite:///mlflow.db', 'test'))\n"
-    )
-    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", code]
-    pipe = subprocess.PIPE
-    jobs = [subprocess.Popen(command, cwd=tmp_path, env=env, stdout=pipe) for _ in range(2)]
-    assert [(job.communicate()[0], job.returncode) for job in jobs] == [(b"1\n", 0)] * 2
+def test_jobs_that_start_at_once_share_an_experiment(store: str) -> None:
+    client, together = open_client(store), threading.Barrier(4)
+
+    def open_it(name: str) -> str:
+        together.wait()
+        return open_experiment(client, store, name)
+
+    with ThreadPoolExecutor(4) as jobs:
+        assert len(set(jobs.map(open_it, ["new"] * 4))) == 1
 
 
 def test_a_folder_that_is_no_run_is_refused(
@@ -242,7 +241,7 @@ def test_progress_is_one_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     progress.say("[a] line above")
     progress.stop()
     assert "[a] line above\n" in screen.getvalue()
-    assert "20/40" in screen.getvalue().splitlines()[-1]
+    assert "20/40" in screen.getvalue().splitlines()[-2]
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,17 @@ from launch.arguments import exit_code
 from launch.local import main
 sys.exit(exit_code(partial(main, sys.argv[2:], Path(sys.argv[1]))))
 """
+SUPERVISE = """\
+import sys
+from pathlib import Path
+from launch.elastic import supervise
+from launch.local import parser, torchrun
+options = parser().parse_args(sys.argv[2:])
+command = [*torchrun(options, options.nproc), sys.argv[1]]
+sys.exit(supervise(command, Path("run"), options.max_restarts))
+"""
 
-Launch = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -42,19 +51,35 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def launch(tmp_path: Path, config: Path) -> Launch:
-    """Start launch/local.py in `tmp_path` with the text of a script that stands in for the job."""
+def torch_process(tmp_path: Path) -> Start:
+    """Start a Python program in `tmp_path` that can import this checkout."""
 
-    def start(script: str, *argv: str) -> subprocess.Popen[str]:
-        path = tmp_path / "worker.py"
-        path.write_text(script)
+    def start(program: str, *argv: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(path), *argv, str(config), "run.dir=run"],
+            [sys.executable, "-c", program, *argv],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     return start
+
+
+@pytest.fixture
+def launch(torch_process: Start, tmp_path: Path, config: Path) -> Start:
+    """Start launch/local.py in `tmp_path` with a script's text in the place of job/train.py."""
+    worker = tmp_path / "worker.py"
+    return lambda script, *argv: (
+        worker.write_text(script) and torch_process(LAUNCH, str(worker), *argv, str(config))
+    )
+
+
+@pytest.fixture
+def supervise(torch_process: Start, tmp_path: Path) -> Start:
+    """As `launch`, without the seconds that reading a configuration costs; RUN_DIR is `run`."""
+    worker = tmp_path / "worker.py"
+    return lambda script, *argv: (
+        worker.write_text(script) and torch_process(SUPERVISE, str(worker), *argv)
+    )

@@ -10,6 +10,7 @@ from launch.arguments import exit_code
 from launch.local import TRAIN, main
 from mtl.errors import ConfigError
 
+ROOT = Path(__file__).parents[2]
 TWO_NODES = ["--nproc", "1", "--nnodes", "2", "--rdzv-endpoint", "a-0.a:29400"]
 
 
@@ -83,20 +84,25 @@ def test_more_processes_than_gpus_are_refused(dry_run, monkeypatch):
 
 
 def test_a_wrong_configuration_ends_with_64_before_there_is_a_run_directory(launch, tmp_path):
-    process = launch("raise SystemExit(1)", "--nproc", "1", "train.epoch=3")
-    _, stderr = process.communicate(timeout=60)
+    process = launch("raise SystemExit(1)", "--nproc", "1", "train.epoch=3", "run.dir=run")
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 64
     assert "train.epoch: unknown key" in stderr
     assert "Traceback" not in stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_help_and_mistakes_do_not_wait_for_torch(config):
-    code = (
-        "import sys, launch.local\n"
-        "from launch.arguments import exit_code\n"
-        f"assert exit_code(lambda: launch.local.main(['x=1', {str(config)!r}])) == 64\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True)
+def test_the_job_gets_the_configuration_and_its_code_comes_back(launch, config):
+    process = launch("import sys; print(*sys.argv[1:]); sys.exit(76)", "--nproc", "1", "run.seed=1")
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 76, stderr
+    assert stdout == f"run.seed=1 {config}\n"
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from launch.local import main; main(['--help'])"
+    heavy = "sys.modules.keys() & {'torch', 'mlflow', 'accelerate', 'numba'}"
+    code = f"import atexit, sys; atexit.register(lambda: print({heavy})); {code}"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert shown.stdout.startswith("usage: python launch/local.py")
+    assert shown.stdout.endswith("set()\n")

@@ -19,9 +19,9 @@ class Encoder(Plugin):
     num_layers: PositiveInt = 2
     """Convolutions, one a hop: as many as `loader.num_neighbors` has entries."""
     dropout: Share = 0.5
-    """Share of the activations that is dropped after each layer in training."""
+    """Share of the activations that is dropped before and after each layer in training."""
     norm: Literal["none", "layer"] = "none"
-    """Normalisation after each convolution. (Batch statistics would differ between processes.)"""
+    """Normalisation between the convolutions. (Batch statistics would differ between processes.)"""
 
     @property
     def num_hops(self) -> int:
