@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from job.config import Checkpoint
 from job.state import Progress, TrainState
@@ -44,7 +44,9 @@ class Checkpoints:
         aside = self.folder / f".{final.name}.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        model = {k: v.contiguous() for k, v in state.runtime.unwrap(state.model).state_dict().items()}
+        model = {
+            k: v.contiguous() for k, v in state.runtime.unwrap(state.model).state_dict().items()
+        }
         save_file(model, aside / MODEL)
         save_file(dict(_optimizer_tensors(state)), aside / OPTIMIZER)
         (aside / STATE).write_text(json.dumps(state.scalars(), indent=2) + "\n")
@@ -85,6 +87,17 @@ class Checkpoints:
             print(f"checkpoint {folder} is damaged ({fault}); trying the one before")
         return None
 
+    def newest_progress(self) -> Progress:
+        """Return how far the newest whole checkpoint is.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        newest = self._newest()
+        if newest is None:
+            raise ConfigError(f"run.dir: {self.folder} holds no whole checkpoint; train first")
+        return Progress(**json.loads((newest / MANIFEST).read_text())["progress"])
+
     def all(self) -> list[Path]:
         """Return all checkpoints, oldest first, whole or not."""
         return sorted(self.folder.glob("step_*"))
@@ -106,15 +119,28 @@ class Checkpoints:
                 f"{manifest['graph'][:12]}, this one is {self.graph[:12]}); choose another run.dir"
             )
         scalars = json.loads((folder / STATE).read_text())
-        restore_model(state, folder)
+        restore_model(state.runtime.unwrap(state.model), folder)
         _restore_optimizer(state, load_file(folder / OPTIMIZER), scalars["param_groups"])
         state.runtime.scaler_state = scalars["scaler"]
         vars(state.progress).update(scalars["progress"])
 
-    def restore_best(self, state: TrainState) -> None:
-        """Put the best weights so far into the model."""
-        assert state.progress.best_step is not None, "the last epoch is always evaluated"
-        restore_model(state, self.path(state.progress.best_step))
+    def restore_weights(self, model: nn.Module, step: int | None) -> None:
+        """Put the weights of a step into a model.
+
+        Raises:
+            ConfigError: there is no such checkpoint, or it belongs to another model.
+            DataError: it is damaged.
+        """
+        steps = [_step_of(folder) for folder in self.all()]
+        if step not in steps:
+            raise ConfigError(
+                f"checkpoint: {self.folder} has none of step {step} "
+                f"(it has: {', '.join(map(str, steps)) or 'none'})"
+            )
+        fault = verify(self.path(step))
+        if fault is not None:
+            raise DataError(f"{self.path(step)}: {fault}")
+        restore_model(model, self.path(step))
 
     def _prune(self, progress: Progress) -> None:
         keep = {path.name for path in self.all()[-self.options.keep :]}
@@ -124,13 +150,12 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
-def restore_model(state: TrainState, folder: Path) -> None:
+def restore_model(model: nn.Module, folder: Path) -> None:
     """Put the weights of a checkpoint into the model.
 
     Raises:
         ConfigError: they belong to another model.
     """
-    model = state.runtime.unwrap(state.model)
     found, wanted = load_file(folder / MODEL), model.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     different = [
@@ -141,9 +166,7 @@ def restore_model(state: TrainState, folder: Path) -> None:
         if name not in wanted or shapes.get(name) != tuple(wanted[name].shape)
     ]
     if different:
-        raise ConfigError(
-            f"run.dir: {folder} holds another model: " + "; ".join(different[:5])
-        )
+        raise ConfigError(f"run.dir: {folder} holds another model: " + "; ".join(different[:5]))
     model.load_state_dict(found)
 
 

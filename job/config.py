@@ -35,7 +35,7 @@ class Run(Options):
     name: str
     """Name in the run directory, in MLflow and on the cluster."""
     dir: Path
-    """Run directory; default runs/NAME. The same command finds its checkpoints there and goes on."""
+    """Run directory; default runs/NAME. The same command finds its checkpoints there."""
     seed: int = 0
     """Everything random follows from it: initial weights, data order, neighbours, dropout."""
 
@@ -162,9 +162,7 @@ def _tree(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         shipped = ", ".join(sorted(p.name for p in CONFIGS.glob("*.yaml")))
-        raise ConfigError(
-            f"{path}: no such file (shipped in {CONFIGS.name}/: {shipped})"
-        ) from None
+        raise ConfigError(f"{path}: no such file (shipped in {CONFIGS.name}/: {shipped})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as text: {error}") from None
     tree = parse(text, str(path))
@@ -212,4 +210,3 @@ def _check(config: JobConfig) -> list[str]:
             f"{', '.join(config.tasks)}, found {evaluate.select!r}"
         )
     return mistakes
-

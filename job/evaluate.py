@@ -1,206 +1,74 @@
-"""evaluate: every example of a split counts exactly once, whatever the number of processes.
+"""Evaluate a run: the metrics of one of its checkpoints on one split."""
 
-Each process computes every W-th chunk of the split; then all processes take all predictions of the
-round, in the order of the split, into metrics of their own. So the metrics are those of one
-process to the last bit, and all processes decide alike.
-"""
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
-
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch_geometric.data import Data
-
-from job.config import JobConfig
-from job.runtime import Runtime
-from mtl.collective import Collective
+from job.config import JobConfig, load
+from job.runtime import Runtime, run_command
 from mtl.errors import ConfigError
-from mtl.graphs.store import GraphStore
-from mtl.loaders.stream import Stream, build_stream
-from mtl.tasks.bound import BoundTask
+
+if TYPE_CHECKING:
+    from job.checkpoint import Checkpoints
+
+USAGE = """
+usage: python job/evaluate.py RUN_DIR [split=test] [checkpoint=best] [key.path=value ...]
+       torchrun --nproc_per_node=N job/evaluate.py RUN_DIR ...
+
+Print the metrics of a trained run. It evaluates as the run itself did, so the numbers are the same.
+
+  split=train|val|test          default test
+  checkpoint=best|last|STEP     default best
+  key.path=value                changes the configuration, as in training:
+                                evaluate.num_neighbors=[-1,-1] takes all neighbours
+"""
+SPLITS = ("train", "val", "test")
 
 
-class TaskScore:
-    """Loss and metrics of one task over one split."""
-
-    def __init__(self, bound: BoundTask) -> None:
-        self.bound = bound
-        metrics = bound.task.metrics(bound.label.num_classes)
-        self._metrics = {name: metric.set_dtype(torch.float64) for name, metric in metrics.items()}
-        self._sum, self._count = 0.0, 0
-
-    def update(self, prediction: Float[Tensor, "rows outputs"], seeds: np.ndarray) -> None:
-        """Take predictions for seeds that the task reads."""
-        if not len(seeds):
-            return
-        task, target, prediction = self.bound.task, self.bound.targets(seeds), prediction.double()
-        self._sum += float(task.loss_sum(prediction, target, self.bound.statistics))
-        self._count += task.count(self.bound.label.values[seeds])
-        scores = task.scores(prediction)
-        for metric in self._metrics.values():
-            metric.update(scores, target)
-
-    def compute(self) -> dict[str, float]:
-        """Return `loss` (mean over all labels) and every metric."""
-        values = {name: float(metric.compute()) for name, metric in self._metrics.items()}
-        return {"loss": self._sum / max(self._count, 1), **values}
+def main(argv: list[str]) -> None:
+    """Read the run's configuration, then evaluate."""
+    own = dict(arg.split("=", 1) for arg in argv if arg.startswith(("split=", "checkpoint=")))
+    rest = [arg for arg in argv if not arg.startswith(("split=", "checkpoint="))]
+    places = [arg for arg in rest if "=" not in arg]
+    split = own.get("split", "test")
+    if len(places) != 1 or not (Path(places[0]) / "config.yaml").is_file():
+        found = " ".join(places) or "nothing"
+        raise ConfigError(f"expected one run directory (it holds a config.yaml), found {found}")
+    if split not in SPLITS:
+        raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
+    overrides = [arg for arg in rest if "=" in arg]
+    config = load([str(Path(places[0]) / "config.yaml"), *overrides, f"run.dir={places[0]}"])
+    with Runtime(config.train.precision) as runtime:
+        evaluate_run(config, runtime, split, own.get("checkpoint", "best"))
 
 
-Results = Mapping[str, Mapping[str, float]]
-LOWER_IS_BETTER = ("loss", "mae", "rmse", "mse")
+def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: str) -> None:
+    """Evaluate one checkpoint of a run on one split, and print the table."""
+    from job.checkpoint import Checkpoints
+    from job.evaluation import Evaluation
+    from job.results import show
+    from mtl.graphs.cache import open_graph
+    from mtl.models.multitask import build_model
+
+    store = open_graph(config.graph)
+    tasks = {name: task.bind(name, store) for name, task in config.tasks.items()}
+    evaluation = Evaluation(config, store, tasks, runtime)
+    model = build_model(config.model, store, tasks).to(runtime.dtype)
+    checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
+    checkpoints.restore_weights(model, _step(checkpoint, checkpoints))
+    summary = evaluation.summary(runtime.prepare_evaluation(model), (split,))
+    runtime.on_main(lambda: show(summary, split))
 
 
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    stream: Stream,
-    tasks: Mapping[str, BoundTask],
-    collective: Collective,
-    device: torch.device,
-) -> dict[str, dict[str, float]]:
-    """Return `{task: {metric: value}}` over the split of the stream, the same on every process."""
-    scores = {name: TaskScore(task) for name, task in tasks.items()}
-    was_training = model.training
-    model.eval()
-    for chunks, batch in _rounds(stream, collective):
-        predictions = model(batch.to(device))
-        mine = torch.cat([predictions[name].flatten() for name in tasks])
-        reads = [_reads(stream, tasks, chunk) for chunk in chunks]
-        sizes = [
-            sum(len(seeds) * tasks[name].num_outputs for name, seeds in read.items())
-            for read in reads
-        ]
-        for read, everything in zip(reads, collective.gather(mine, sizes), strict=True):
-            lengths = [len(seeds) * tasks[name].num_outputs for name, seeds in read.items()]
-            parts = everything.cpu().split(lengths)
-            for (name, seeds), part in zip(read.items(), parts, strict=True):
-                scores[name].update(part.view(-1, tasks[name].num_outputs), seeds)
-    model.train(was_training)
-    return {name: score.compute() for name, score in scores.items()}
+def _step(checkpoint: str, checkpoints: "Checkpoints") -> int:
+    """Return the step that best, last or a number stands for."""
+    progress = checkpoints.newest_progress()
+    if checkpoint in ("best", "last"):
+        step = progress.best_step if checkpoint == "best" else progress.step
+        return progress.step if step is None else step
+    if not checkpoint.isdecimal():
+        raise ConfigError(f"checkpoint: expected best, last or a step, found {checkpoint!r}")
+    return int(checkpoint)
 
 
-def trivial(tasks: Mapping[str, BoundTask], split: str) -> dict[str, dict[str, float]]:
-    """Return what predicting the training labels' statistics for everybody would reach."""
-    results = {}
-    for name, task in tasks.items():
-        score, seeds = TaskScore(task), task.seeds(split)
-        score.update(task.statistics.prior.expand(len(seeds), -1), seeds)
-        results[name] = score.compute()
-    return results
-
-
-def mean_gain(results: Results, baseline: Results) -> float:
-    """Return the mean over tasks of `1 - loss / trivial loss`: 0 is worthless, 1 perfect."""
-    gains = [1 - results[t]["loss"] / max(baseline[t]["loss"], 1e-12) for t in results]
-    return sum(gains) / len(gains)
-
-
-class Evaluation:
-    """The evaluations of one job: every split with the same chunks and draws each time.
-
-    Args:
-        config: of the job.
-        store: the graph.
-        tasks: by name.
-        runtime: shares the chunks out.
-
-    Raises:
-        ConfigError: `evaluate.select` names no metric of its task.
-    """
-
-    def __init__(
-        self,
-        config: JobConfig,
-        store: GraphStore,
-        tasks: Mapping[str, BoundTask],
-        runtime: Runtime,
-    ) -> None:
-        neighbors = config.evaluate.num_neighbors or config.loader.num_neighbors
-        loader = replace(config.loader, num_neighbors=neighbors)
-        num_hops = config.model.encoder.num_hops
-        self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
-        self._streams = {
-            split: build_stream(
-                loader, store, tasks, split=split, num_hops=num_hops, seed=config.run.seed
-            )
-            for split in ("val", "test")
-        }
-        self.baseline = {split: trivial(tasks, split) for split in self._streams}
-        self._check_select()
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher score is a better one."""
-        return self._select.rpartition("/")[2] not in LOWER_IS_BETTER
-
-    def run(self, model: nn.Module, split: str) -> dict[str, dict[str, float]]:
-        """Evaluate a model on a split; the same on every process."""
-        inner, device = self._runtime.unwrap(model), self._runtime.device
-        return evaluate(inner, self._streams[split], self._tasks, self._runtime, device)
-
-    def score(self, results: Results) -> float:
-        """Return what `evaluate.select` asks for, of results on the validation split."""
-        if self._select == "mean_gain":
-            return mean_gain(results, self.baseline["val"])
-        task, _, metric = self._select.partition("/")
-        return results[task][metric]
-
-    def flat(self, split: str, results: Results) -> dict[str, float]:
-        """Return results under the names of the tracker, with the mean gain of the split."""
-        gain = mean_gain(results, self.baseline[split])
-        return {**flatten(split, results), f"{split}/mean_gain": gain}
-
-    def summary(self, model: nn.Module) -> dict[str, Any]:
-        """Return the metrics of a model on both splits, the trivial predictor's on the test split,
-        and the best scores that the labels' noise allows.
-        """
-        metrics = self.flat("val", self.run(model, "val"))
-        metrics |= self.flat("test", self.run(model, "test"))
-        metrics |= flatten("trivial", self.baseline["test"])
-        best = {name: dict(task.label.best) for name, task in self._tasks.items()}
-        return {"metrics": metrics, "best_reachable": best}
-
-    def _check_select(self) -> None:
-        task, _, metric = self._select.partition("/")
-        metrics = list(self.baseline["val"].get(task, {}))
-        if self._select != "mean_gain" and metric not in metrics:
-            allowed = ", ".join(f"{task}/{name}" for name in metrics)
-            raise ConfigError(
-                f"evaluate.select: expected mean_gain or one of {allowed}, found {self._select!r}"
-            )
-
-
-def flatten(prefix: str, results: Results) -> dict[str, float]:
-    """Return `{PREFIX/TASK/METRIC: value}`."""
-    return {
-        f"{prefix}/{task}/{metric}": value
-        for task, metrics in results.items()
-        for metric, value in metrics.items()
-    }
-
-
-def _rounds(stream: Stream, collective: Collective) -> Iterator[tuple[list[int | None], Data]]:
-    """Yield, once a round, the chunk of each process and the batch of this one."""
-    num_chunks, width = stream.order.steps_per_epoch, collective.world_size
-    starts = range(0, num_chunks, width)
-    rounds = [[c if c < num_chunks else None for c in range(s, s + width)] for s in starts]
-    yield from zip(
-        rounds, stream.microbatches(r[collective.rank] for r in rounds), strict=True
-    )
-
-
-def _reads(
-    stream: Stream, tasks: Mapping[str, BoundTask], chunk: int | None
-) -> dict[str, np.ndarray]:
-    """Return the seeds of a chunk that each task reads."""
-    if chunk is None:
-        return {name: np.empty(0, np.int64) for name in tasks}
-    seeds = stream.order.microbatch(chunk)
-    split = stream.loader.split
-    return {
-        name: seeds[t.node_type][t.rows(seeds[t.node_type], split)] for name, t in tasks.items()
-    }
+if __name__ == "__main__":
+    run_command(main, USAGE)

@@ -32,22 +32,25 @@ def summarized(
         tracker.finish(status, {**facts, **summary, **throughput})
 
 
-def show(summary: Mapping[str, Any], console: Console | None = None) -> None:
+def show(summary: Mapping[str, Any], split: str, console: Console | None = None) -> None:
     """Print task, metric, trivial baseline, result, and the best reachable where it is known."""
     metrics: dict[str, float] = summary["metrics"]
     best: dict[str, dict[str, float]] = summary["best_reachable"]
-    table = Table(title="test split, best checkpoint", title_justify="left")
+    table = Table(title=f"{split} split", title_justify="left")
     for column in ("task", "metric"):
         table.add_column(column)
     for column in ("trivial baseline", "result", *["best reachable"] * any(best.values())):
         table.add_column(column, justify="right", style="bold" if column == "result" else None)
     for task, reachable in best.items():
-        names = [key.split("/")[2] for key in metrics if key.startswith(f"test/{task}/")]
-        names.sort(key=lambda name: name not in reachable)
-        for name in names:
-            values = [metrics[f"trivial/{task}/{name}"], metrics[f"test/{task}/{name}"]]
-            values += [reachable[name]] if name in reachable else []
+        keys = (key.split("/") for key in metrics)
+        names = list(
+            dict.fromkeys(k[2] for k in keys if k[:2] in ([split, task], ["trivial", task]))
+        )
+        for name in sorted(names, key=lambda name: name not in reachable):
+            values = [metrics.get(f"{prefix}/{task}/{name}") for prefix in ("trivial", split)]
+            cells = ["undefined" if value is None else f"{value:.3f}" for value in values]
+            cells += [f"{reachable[name]:.3f}"] if name in reachable else []
             if name != "loss":
-                table.add_row(task, name, *(f"{value:.3f}" for value in values))
+                table.add_row(task, name, *cells)
         table.add_section()
     (console or Console()).print(table)

@@ -73,7 +73,7 @@ def say_finished(run_dir: Path) -> None:
     print(f"{run_dir} is finished. Raise train.epochs to go on; give run.name=... for another run.")
     summary = run_dir / SUMMARY
     if summary.exists():
-        show(json.loads(summary.read_text(encoding="utf-8")))
+        show(json.loads(summary.read_text(encoding="utf-8")), "test")
 
 
 def tags(runtime: Runtime) -> dict[str, str]:

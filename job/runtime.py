@@ -100,7 +100,9 @@ class Runtime:
             cpu=num_gpus == 0,  # without it, processes on CPUs would train apart, silently
             mixed_precision=self.precision if self.precision in ("bf16", "fp16") else "no",
             kwargs_handlers=[
-                DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False),
+                DistributedDataParallelKwargs(
+                    gradient_as_bucket_view=True, broadcast_buffers=False
+                ),
                 InitProcessGroupKwargs(timeout=TIMEOUT),
             ],
         )
@@ -136,7 +138,7 @@ class Runtime:
             (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
         self._leave(clean=code in (0, StoppedError.exit_code))
 
-    def on_main(self, action: Callable[[], None]) -> None:
+    def on_main(self, action: Callable[[], object]) -> None:
         """Run an action on the main process; where it fails, all processes end, none waits.
 
         Raises:
@@ -160,6 +162,12 @@ class Runtime:
         """Return model and optimizer for this device, precision and number of processes."""
         model, optimizer = self._accelerator.prepare(model.to(self.dtype), optimizer)
         return model, optimizer
+
+    def prepare_evaluation(self, model: nn.Module) -> nn.Module:
+        """Return a model for this device and precision that is not going to be trained."""
+        moved = model.to(self.device, self.dtype)
+        prepared: nn.Module = self._accelerator.prepare_model(moved, evaluation_mode=True)
+        return prepared
 
     def unwrap(self, model: nn.Module) -> nn.Module:
         """Return the model without what `prepare` added for other processes."""

@@ -59,7 +59,7 @@ def backward(
     return losses.detach()
 
 
-def microbatch_seed(seed: int, number: int | None) -> int:
+def microbatch_seed(seed: int, number: int) -> int:
     """Return what everything random on the device follows from: not rank, not world size."""
     digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

@@ -7,7 +7,7 @@ USAGE = """
 usage: torchrun --nproc_per_node=N job/train.py [CONFIG.yaml] [key.path=value ...]
        python job/train.py [CONFIG.yaml] [key.path=value ...]        (one process)
 
-Train one graph network on many tasks. Without a CONFIG, the quick start: job/configs/quickstart.yaml.
+Train one graph network on many tasks. Without a CONFIG: job/configs/quickstart.yaml.
 The same command continues a run that was stopped; run.name=... starts another one beside it.
 
 examples:
@@ -30,7 +30,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
 
     from job import rundir
     from job.checkpoint import Checkpoints
-    from job.evaluate import Evaluation
+    from job.evaluation import Evaluation
     from job.meter import Meter
     from job.optim import build_optimizer, learning_rate
     from job.results import show, summarized
@@ -48,8 +48,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     stream = build_stream(config.loader, store, tasks, num_hops=num_hops, seed=seed)
     evaluation = Evaluation(config, store, tasks, runtime)
     torch.manual_seed(seed)
-    model = build_model(config.model, store, tasks)
-    model, optimizer = runtime.prepare(model, build_optimizer(config.optim, model))
+    module = build_model(config.model, store, tasks)
+    model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
 
     order, state = stream.order, TrainState(model, optimizer, runtime)
@@ -106,9 +106,9 @@ def train(config: JobConfig, runtime: Runtime) -> None:
             if last or improved or epoch % config.checkpoint.every_epochs == 0:
                 runtime.on_main(lambda: checkpoints.save(state))
 
-        checkpoints.restore_best(state)
-        summary.update(evaluation.summary(model))
-    return runtime.on_main(lambda: show(summary))
+        checkpoints.restore_weights(runtime.unwrap(model), progress.best_step)
+        summary.update(evaluation.summary(model, ("val", "test")))
+    return runtime.on_main(lambda: show(summary, "test"))
 
 
 if __name__ == "__main__":

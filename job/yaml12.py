@@ -1,4 +1,4 @@
-"""YAML as people expect it: `1e-3` is a number, `no` a word, a key stands once, nothing executes."""
+"""YAML as people expect it: `1e-3` is a number, `no` a word, and a key stands once."""
 
 import re
 from typing import Any
@@ -42,15 +42,18 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first)
     )
-_Loader.add_constructor(
-    "tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node))
-)
-_Loader.add_constructor(
-    "tag:yaml.org,2002:float",
-    lambda loader, node: float(loader.construct_scalar(node).lower().replace(".", "", 1))
-    if loader.construct_scalar(node).lower().lstrip("+-") in (".inf", ".nan")
-    else float(loader.construct_scalar(node)),
-)
+
+
+def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(re.sub(r"\.(?=inf|nan)", "", loader.construct_scalar(node).lower()))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 def parse(text: str, origin: str) -> Any:
@@ -75,7 +78,7 @@ def render(tree: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper; it quotes what YAML 1.1 would misread, a superset of ours, and `1e-3`."""
+    """PyYAML's safe dumper; it quotes what either version of YAML would misread."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

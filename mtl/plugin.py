@@ -96,7 +96,7 @@ def explain(error: ValidationError, kind: type) -> list[str]:
 
 
 def dump(value: Any) -> Any:
-    """Turn a configuration into plain mappings, lists and scalars; reading it again gives `value`."""
+    """Turn a configuration into plain mappings, lists and scalars, which read as the same again."""
     if is_dataclass(value):
         options = {f.name: dump(getattr(value, f.name)) for f in fields(value)}
         return {"type": value.type, **options} if isinstance(value, Plugin) else options

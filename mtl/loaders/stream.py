@@ -19,6 +19,9 @@ from mtl.loaders.samplers.numba import NumbaSampler
 from mtl.loaders.seeds import SeedOrder, Seeds
 from mtl.tasks.bound import SPLITS, BoundTask
 
+EMPTY = -1
+"""Number of a microbatch without seeds."""
+
 
 class MicrobatchLoader(NeighborLoader):
     """PyG's loader, indexed by the number of a microbatch.
@@ -60,7 +63,7 @@ class MicrobatchLoader(NeighborLoader):
         output = self.node_sampler.sample(seeds, key=0 if number is None else number)
         output.metadata = (torch.from_numpy(seeds), None)
         batch: Data = self.filter_fn(output)
-        batch.number = number
+        batch.number = EMPTY if number is None else number
         batch.in_degree = self._in_degree(batch.n_id.numpy())
         rows = {name: task.rows(seeds, self.split) for name, task in self.tasks.items()}
         batch.rows = {name: torch.from_numpy(r) for name, r in rows.items()}
@@ -183,8 +186,8 @@ def build_stream(
         shuffle=train,
     )
     colptr, row = store.csc(store.edge_types[0])
-    sampler_seed = int(np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)[0])
-    sampler = NumbaSampler(colptr, row, options.num_neighbors[:num_hops], sampler_seed)
+    words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
+    sampler = NumbaSampler(colptr, row, options.num_neighbors[:num_hops], int(words[0]))
     loader = MicrobatchLoader(store, tasks, sampler, order, split)
     return Stream(loader, options.num_threads, options.prefetch)
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 with warnings.catch_warnings():  # "Sparse CSR tensor support is in beta state", once a process
     warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), [], size=(1, 1))
+    torch.sparse_csr_tensor(
+        torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), [], size=(1, 1)
+    )
 
 
 def weighted_sum(
@@ -30,7 +32,9 @@ def weighted_sum(
     num_destinations = len(colptr) - 1
     with torch.autocast(x.device.type, enabled=False):
         wide = x if x.dtype == torch.float64 else x.float()
-        flat = _WeightedSum.apply(wide.flatten(1), weight.to(wide.dtype), colptr, row)
+        flat: Tensor = _WeightedSum.apply(  # type: ignore[no-untyped-call]
+            wide.flatten(1), weight.to(wide.dtype), colptr, row
+        )
     return flat.view(num_destinations, *x.shape[1:])
 
 

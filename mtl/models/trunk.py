@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from mtl.models.encoders import Encoder
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Trunk(nn.Module):
         self.dropout = nn.Dropout(encoder.dropout)
 
     def forward(
-        self, x: Float[Tensor, "nodes *tasks dim"], batch: Data
+        self, x: Float[Tensor, "nodes *tasks dim"], batch: "Data"
     ) -> Float[Tensor, "seeds *tasks dim"]:
         """Return the embeddings of the seeds, the first nodes of the batch."""
         hops = _hops(batch, len(self.convolutions))
@@ -68,10 +70,11 @@ class Trunk(nn.Module):
             if layer:
                 x = self.norms[layer - 1](x).relu()
             x = convolution(self.dropout(x), hop)
-        return self.dropout(x)
+        out: Tensor = self.dropout(x)
+        return out
 
 
-def _hops(batch: Data, num_layers: int) -> Iterator[Hop]:
+def _hops(batch: "Data", num_layers: int) -> Iterator[Hop]:
     """Yield what each layer reads: the first all edges, the last those of the seeds alone.
 
     A batch without edges (the encoder looks at no neighbour) has its seeds as every destination.

@@ -44,6 +44,11 @@ class Task(Plugin):
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Factor of the loss, before balancing."""
 
+    @classmethod
+    def types(cls) -> list[str]:
+        """Names that `type` may have: the modules of this package that hold a task."""
+        return [name for name in super().types() if name != "bound"]
+
     def bind(self, name: str, store: "GraphStore") -> "BoundTask":
         """Look the label and the split up in a graph.
 
@@ -65,7 +70,7 @@ class Task(Plugin):
         target: "Shaped[Tensor, 'seeds ...']",
         statistics: Statistics,
     ) -> "Float[Tensor, '']":
-        """Return the sum of the losses, 0 for no seed: it is divided by a count of all processes."""
+        """Return the sum of the losses; 0 for no seed. It is divided by a count of all ranks."""
 
     @abstractmethod
     def count(self, labels: "Shaped[np.ndarray, 'seeds ...']") -> int:

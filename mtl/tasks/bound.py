@@ -39,7 +39,8 @@ class BoundTask:
     def seeds(self, split: str) -> Int[np.ndarray, " seeds"]:
         """Return all labelled nodes of a split, in ascending order."""
         nodes = np.flatnonzero(self.split == SPLITS[split])
-        return nodes[self.label.labelled(nodes)]
+        labelled: np.ndarray = nodes[self.label.labelled(nodes)]
+        return labelled
 
     def rows(self, seeds: Int[np.ndarray, " seeds"], split: str) -> Int[np.ndarray, " rows"]:
         """Return the positions of those seeds that this task reads."""

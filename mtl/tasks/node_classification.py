@@ -1,17 +1,18 @@
 """task: one class of several for each node."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
 from mtl.tasks import Statistics, Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,14 @@ class NodeClassification(Task):
         """Return class probabilities."""
         return prediction.softmax(-1)
 
-    def metrics(self, num_classes: int) -> dict[str, Metric]:
+    def metrics(self, num_classes: int) -> "dict[str, Metric]":
         """Return accuracy, macro-F1 and, for two classes, the area under the ROC curve."""
+        from torchmetrics.classification import (
+            MulticlassAccuracy,
+            MulticlassAUROC,
+            MulticlassF1Score,
+        )
+
         metrics: dict[str, Metric] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),
             "macro_f1": MulticlassF1Score(num_classes, average="macro"),

@@ -1,17 +1,18 @@
 """task: any number of classes for each node, every one of which may be unknown."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import MultilabelAccuracy, MultilabelAUROC, MultilabelF1Score
 
 from mtl.tasks import Statistics, Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 MISSING = -1
 
@@ -49,8 +50,14 @@ class NodeMultilabel(Task):
         """Return the probability of each class."""
         return prediction.sigmoid()
 
-    def metrics(self, num_classes: int) -> dict[str, Metric]:
+    def metrics(self, num_classes: int) -> "dict[str, Metric]":
         """Return macro AUROC, micro F1 and accuracy over all known labels."""
+        from torchmetrics.classification import (
+            MultilabelAccuracy,
+            MultilabelAUROC,
+            MultilabelF1Score,
+        )
+
         return {
             "auroc": MultilabelAUROC(num_classes, ignore_index=MISSING),
             "micro_f1": MultilabelF1Score(num_classes, average="micro", ignore_index=MISSING),

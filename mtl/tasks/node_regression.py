@@ -1,17 +1,18 @@
 """task: one number for each node."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from mtl.tasks import Statistics, Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class NodeRegression(Task):
     """Squared, absolute, or Huber's loss (squared below one standard deviation, linear above)."""
 
     def statistics(self, labels: Float[np.ndarray, " seeds"], num_classes: int) -> Statistics:
-        """Return mean and standard deviation (1 where all labels are equal), in the user's units."""
+        """Return mean and standard deviation (1 where all are equal), in the user's units."""
         values = torch.from_numpy(labels).double()
         scale = values.std(correction=0)
         return Statistics(values.mean().view(1), torch.where(scale > 0, scale, 1.0).view(1))
@@ -38,8 +39,10 @@ class NodeRegression(Task):
         """Return the summed loss of standardised values."""
         scale = statistics.scale.to(prediction)
         error = (prediction.squeeze(1) - target.to(prediction.dtype)) / scale
-        losses = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}[self.loss]
-        return losses(error, torch.zeros_like(error), reduction="sum")
+        zero = torch.zeros_like(error)
+        if self.loss == "huber":
+            return F.huber_loss(error, zero, reduction="sum")
+        return (error.abs() if self.loss == "mae" else error.square()).sum()
 
     def count(self, labels: Float[np.ndarray, " seeds"]) -> int:
         """Return the number of nodes."""
@@ -49,8 +52,10 @@ class NodeRegression(Task):
         """Return predictions in the user's units."""
         return prediction.squeeze(1)
 
-    def metrics(self, num_classes: int) -> dict[str, Metric]:
+    def metrics(self, num_classes: int) -> "dict[str, Metric]":
         """Return R2, and the mean absolute and root mean squared error in the user's units."""
+        from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
+
         return {
             "r2": R2Score(),
             "mae": MeanAbsoluteError(),

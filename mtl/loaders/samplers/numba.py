@@ -17,6 +17,9 @@ from torch_geometric.sampler import (
 )
 
 
+Ids = Int[np.ndarray, " ids"]
+
+
 class NumbaSampler(BaseSampler):
     """Draw neighbours hop by hop; the draw is a pure function of seeds, key and fan-out.
 
@@ -52,7 +55,10 @@ class NumbaSampler(BaseSampler):
         _start(state)
         frontier = seeds.astype(np.int64, copy=False)
         local[frontier] = np.arange(len(frontier))
-        nodes, rows, cols, edges = [frontier], [], [], []
+        nodes = [frontier]
+        rows: list[Ids] = []
+        cols: list[Ids] = []
+        edges: list[Ids] = []
         num_nodes, first = len(frontier), 0
         for k in self.num_neighbors:
             row, col, edge, fresh = _hop(
@@ -91,7 +97,7 @@ class NumbaSampler(BaseSampler):
         return self._thread.local_id  # type: ignore[no-any-return]
 
 
-def _join(parts: list[Int[np.ndarray, " part"]]) -> Int[Tensor, " edges"]:
+def _join(parts: list[Ids]) -> Int[Tensor, " edges"]:
     return torch.from_numpy(np.concatenate(parts) if parts else np.empty(0, np.int64))
 
 

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch_geometric.nn import GATv2Conv
 
 from mtl.models.encoders import Encoder
 from mtl.models.trunk import Hop
@@ -37,6 +36,8 @@ class GatConvolution(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
+        from torch_geometric.nn import GATv2Conv  # 3 s that reading a configuration does not need
+
         self.attention = GATv2Conv(
             dim, dim // num_heads, heads=num_heads, dropout=dropout, add_self_loops=False
         )
@@ -45,7 +46,7 @@ class GatConvolution(nn.Module):
         self, x: Float[Tensor, "sources *tasks dim"], hop: Hop
     ) -> Float[Tensor, "destinations *tasks dim"]:
         """Return new embeddings of the destinations."""
-        copies = x.view(len(x), -1, x.shape[-1])
+        copies = x.unsqueeze(1) if x.dim() == 2 else x
         num_sources, num_tasks, dim = copies.shape
         loops = torch.arange(hop.num_destinations, device=x.device).expand(2, -1)
         edges = torch.cat([hop.edge_index, loops], 1)

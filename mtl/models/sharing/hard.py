@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from mtl.models.sharing import Sharing
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class SharedBottom(nn.Module):
         self.tasks = tuple(tasks)
         self.projection, self.trunk = projection, trunk
 
-    def forward(self, batch: Data) -> dict[str, Float[Tensor, "seeds dim"]]:
+    def forward(self, batch: "Data") -> dict[str, Float[Tensor, "seeds dim"]]:
         """Return the embeddings of the seeds."""
         shared = self.trunk(self.projection(batch.x), batch)
         return dict.fromkeys(self.tasks, shared)

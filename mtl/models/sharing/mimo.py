@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch_geometric.data import Data
 
 from mtl.models.sharing import Sharing
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class MultiInput(nn.Module):
         super().__init__()
         self.projections, self.trunk = nn.ModuleDict(projections), trunk
 
-    def forward(self, batch: Data) -> dict[str, Float[Tensor, "seeds dim"]]:
+    def forward(self, batch: "Data") -> dict[str, Float[Tensor, "seeds dim"]]:
         """Return the embeddings of the seeds."""
         views = [projection(batch.x) for projection in self.projections.values()]
         seeds = self.trunk(torch.stack(views, 1), batch)

@@ -1,0 +1,29 @@
+# make train, make test: all that a new user needs. Every target sets up .venv where it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: train test lint soak bench
+.DEFAULT_GOAL := train
+
+train: $(READY)  ## train the quick start: four tasks on a made-up graph, about a minute
+	$(BIN)/python job/train.py
+
+test: $(READY)  ## all tests but the long ones
+	$(BIN)/python -m pytest -q -m "not soak"
+
+lint: $(READY)  ## style and types, as CI checks them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+soak: $(READY)  ## long grids and many seeds
+	$(BIN)/python -m pytest -q -m soak
+
+bench: $(READY)  ## measurements side by side; one table and one JSON each
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@

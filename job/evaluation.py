@@ -1,0 +1,217 @@
+"""evaluation: every example of a split counts exactly once, whatever the number of processes.
+
+Each process computes every W-th chunk of the split; then all processes take all predictions of the
+round, in the order of the split, into metrics of their own. So the metrics are those of one
+process to the last bit, and all processes decide alike.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from job.config import JobConfig
+from job.runtime import Runtime
+from mtl.collective import Collective
+from mtl.errors import ConfigError
+from mtl.graphs.store import GraphStore
+from mtl.loaders.stream import Stream, build_stream
+from mtl.tasks.bound import SPLITS, BoundTask
+
+
+class TaskScore:
+    """Loss and metrics of one task over one split."""
+
+    def __init__(self, bound: BoundTask) -> None:
+        self.bound = bound
+        metrics = bound.task.metrics(bound.label.num_classes)
+        self._metrics = {name: metric.set_dtype(torch.float64) for name, metric in metrics.items()}
+        self._sum, self._count = 0.0, 0
+
+    def update(self, prediction: Float[Tensor, "rows outputs"], seeds: np.ndarray) -> None:
+        """Take predictions for seeds that the task reads."""
+        if not len(seeds):
+            return
+        task, target, prediction = self.bound.task, self.bound.targets(seeds), prediction.double()
+        self._sum += float(task.loss_sum(prediction, target, self.bound.statistics))
+        self._count += task.count(self.bound.label.values[seeds])
+        scores = task.scores(prediction)
+        for metric in self._metrics.values():
+            metric.update(scores, target)
+
+    def compute(self) -> dict[str, float]:
+        """Return `loss` (mean over all labels) and every metric that is defined.
+
+        An area under a ROC curve, say, is not defined where a class has no example; torchmetrics
+        warns and gives 0, which nobody should read as a result.
+        """
+        values = {"loss": self._sum / max(self._count, 1)}
+        for name, metric in self._metrics.items():
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                value = float(metric.compute())
+            if not caught:
+                values[name] = value
+        return values
+
+
+Results = Mapping[str, Mapping[str, float]]
+LOWER_IS_BETTER = ("loss", "mae", "rmse", "mse")
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    stream: Stream,
+    tasks: Mapping[str, BoundTask],
+    collective: Collective,
+    device: torch.device,
+) -> dict[str, dict[str, float]]:
+    """Return `{task: {metric: value}}` over the split of the stream, the same on every process."""
+    scores = {name: TaskScore(task) for name, task in tasks.items()}
+    was_training = model.training
+    model.eval()
+    for chunks, batch in _rounds(stream, collective):
+        predictions = model(batch.to(device))
+        mine = torch.cat([predictions[name].flatten() for name in tasks])
+        reads = [_reads(stream, tasks, chunk) for chunk in chunks]
+        sizes = [
+            sum(len(seeds) * tasks[name].num_outputs for name, seeds in read.items())
+            for read in reads
+        ]
+        for read, everything in zip(reads, collective.gather(mine, sizes), strict=True):
+            lengths = [len(seeds) * tasks[name].num_outputs for name, seeds in read.items()]
+            parts = torch.split(everything.cpu(), lengths)
+            for (name, seeds), part in zip(read.items(), parts, strict=True):
+                scores[name].update(part.view(-1, tasks[name].num_outputs), seeds)
+    model.train(was_training)
+    return {name: score.compute() for name, score in scores.items()}
+
+
+def trivial(tasks: Mapping[str, BoundTask], split: str) -> dict[str, dict[str, float]]:
+    """Return what predicting the training labels' statistics for everybody would reach."""
+    results = {}
+    for name, task in tasks.items():
+        score, seeds = TaskScore(task), task.seeds(split)
+        score.update(task.statistics.prior.expand(len(seeds), -1), seeds)
+        results[name] = score.compute()
+    return results
+
+
+def mean_gain(results: Results, baseline: Results) -> float:
+    """Return the mean over tasks of `1 - loss / trivial loss`: 0 is worthless, 1 perfect."""
+    gains = [1 - results[t]["loss"] / max(baseline[t]["loss"], 1e-12) for t in results]
+    return sum(gains) / len(gains)
+
+
+class Evaluation:
+    """The evaluations of one job: every split with the same chunks and draws each time.
+
+    Args:
+        config: of the job.
+        store: the graph.
+        tasks: by name.
+        runtime: shares the chunks out.
+
+    Raises:
+        ConfigError: `evaluate.select` names no metric of its task.
+    """
+
+    def __init__(
+        self,
+        config: JobConfig,
+        store: GraphStore,
+        tasks: Mapping[str, BoundTask],
+        runtime: Runtime,
+    ) -> None:
+        neighbors = config.evaluate.num_neighbors or config.loader.num_neighbors
+        loader = replace(config.loader, num_neighbors=neighbors)
+        num_hops = config.model.encoder.num_hops
+        self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
+        self._streams = {
+            split: build_stream(
+                loader, store, tasks, split=split, num_hops=num_hops, seed=config.run.seed
+            )
+            for split in SPLITS
+        }
+        self.baseline = {split: trivial(tasks, split) for split in self._streams}
+        self._check_select()
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher score is a better one."""
+        return self._select.rpartition("/")[2] not in LOWER_IS_BETTER
+
+    def run(self, model: nn.Module, split: str) -> dict[str, dict[str, float]]:
+        """Evaluate a model on a split; the same on every process."""
+        inner, device = self._runtime.unwrap(model), self._runtime.device
+        return evaluate(inner, self._streams[split], self._tasks, self._runtime, device)
+
+    def score(self, results: Results) -> float:
+        """Return what `evaluate.select` asks for, of results on the validation split."""
+        if self._select == "mean_gain":
+            return mean_gain(results, self.baseline["val"])
+        task, _, metric = self._select.partition("/")
+        return results[task][metric]
+
+    def flat(self, split: str, results: Results) -> dict[str, float]:
+        """Return results under the names of the tracker, with the mean gain of the split."""
+        gain = mean_gain(results, self.baseline[split])
+        return {**flatten(split, results), f"{split}/mean_gain": gain}
+
+    def summary(self, model: nn.Module, splits: Sequence[str]) -> dict[str, Any]:
+        """Return what a model reaches on splits, the last of which is the one that counts.
+
+        Beside it stand the trivial predictor's results there, and the best scores that the labels'
+        noise allows where the graph knows them.
+        """
+        metrics = flatten("trivial", self.baseline[splits[-1]])
+        for split in splits:
+            metrics |= self.flat(split, self.run(model, split))
+        best = {name: dict(task.label.best) for name, task in self._tasks.items()}
+        return {"metrics": metrics, "best_reachable": best}
+
+    def _check_select(self) -> None:
+        task, _, metric = self._select.partition("/")
+        metrics = list(self.baseline["val"].get(task, {}))
+        if self._select != "mean_gain" and metric not in metrics:
+            allowed = ", ".join(f"{task}/{name}" for name in metrics)
+            raise ConfigError(
+                f"evaluate.select: expected mean_gain or one of {allowed}, found {self._select!r}"
+            )
+
+
+def flatten(prefix: str, results: Results) -> dict[str, float]:
+    """Return `{PREFIX/TASK/METRIC: value}`."""
+    return {
+        f"{prefix}/{task}/{metric}": value
+        for task, metrics in results.items()
+        for metric, value in metrics.items()
+    }
+
+
+def _rounds(stream: Stream, collective: Collective) -> Iterator[tuple[list[int | None], Data]]:
+    """Yield, once a round, the chunk of each process and the batch of this one."""
+    num_chunks, width = stream.order.steps_per_epoch, collective.world_size
+    starts = range(0, num_chunks, width)
+    rounds = [[c if c < num_chunks else None for c in range(s, s + width)] for s in starts]
+    yield from zip(rounds, stream.microbatches(r[collective.rank] for r in rounds), strict=True)
+
+
+def _reads(
+    stream: Stream, tasks: Mapping[str, BoundTask], chunk: int | None
+) -> dict[str, np.ndarray]:
+    """Return the seeds of a chunk that each task reads."""
+    if chunk is None:
+        return {name: np.empty(0, np.int64) for name in tasks}
+    seeds = stream.order.microbatch(chunk)
+    split = stream.loader.split
+    return {
+        name: seeds[t.node_type][t.rows(seeds[t.node_type], split)] for name, t in tasks.items()
+    }

@@ -1,0 +1,88 @@
+"""Results of every case on every number of processes, computed once a session."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+WORKER = Path(__file__).with_name("worker.py")
+TASKS = {
+    "segment": {"type": "node_classification", "label": "segment"},
+    "churn": {"type": "node_classification", "label": "churn", "split": "few", "weight": 2.0},
+    "value": {"type": "node_regression", "label": "value", "loss": "huber"},
+    "interests": {"type": "node_multilabel", "label": "interests", "split": "few"},
+}
+MIXES = [mix for size in range(1, len(TASKS) + 1) for mix in itertools.combinations(TASKS, size)]
+BATCHES = [(4, 12), (3, 10), (6, 6), (2, 14), (5, 13)]
+ARCHITECTURES = [
+    (encoder, sharing) for encoder in ("sage", "gcn", "gat", "mlp") for sharing in ("hard", "mimo")
+]
+
+Result = dict[str, np.ndarray]
+
+
+def case(
+    mix: tuple[str, ...], encoder: str, sharing: str, batches: tuple[int, int]
+) -> dict[str, Any]:
+    """Describe a short training; 60 % of the labels are missing, so many microbatches lack some."""
+    config = {
+        "run": {"name": "case", "seed": 3},
+        "graph": {"type": "synthetic", "num_nodes": 120, "missing": 0.6, "num_features": 8},
+        "tasks": {name: TASKS[name] for name in mix},
+        "loader": {
+            "num_neighbors": [3, 2],
+            "batch_size": batches[0],
+            "global_batch_size": batches[1],
+        },
+        "model": {
+            "dim": 8,
+            "input_dropout": 0.2,
+            "encoder": {"type": encoder, "num_layers": 2, "dropout": 0.3},
+            "sharing": {"type": sharing},
+        },
+        "optim": {"lr": 1e-2, "clip_norm": 0.1},
+        "train": {"epochs": 3, "precision": "fp64"},
+        "track": {"mlflow": None},
+    }
+    return {"config": config, "num_steps": 4}
+
+
+CASES = {
+    **{
+        "-".join(mix): case(mix, "sage", "hard", BATCHES[i % len(BATCHES)])
+        for i, mix in enumerate(MIXES)
+    },
+    **{
+        f"{encoder}-{sharing}": case(tuple(TASKS), encoder, sharing, BATCHES[i % len(BATCHES)])
+        for i, (encoder, sharing) in enumerate(ARCHITECTURES)
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that describes all cases."""
+    path = tmp_path_factory.mktemp("parity") / "cases.json"
+    path.write_text(json.dumps(CASES))
+    return path
+
+
+@pytest.fixture(scope="session")
+def results(cases: Path) -> dict[tuple[str, int, int], Result]:
+    """Return `{(case, world size, rank): arrays}`."""
+    out = cases.parent
+    done = subprocess.run(
+        [sys.executable, str(WORKER), str(out)], capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for path in out.glob("*.npz"):
+        name, world_size, rank = path.name.removesuffix(".npz").rsplit(".", 2)
+        with np.load(path) as arrays:
+            found[name, int(world_size), int(rank)] = dict(arrays)
+    return found

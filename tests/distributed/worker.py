@@ -1,0 +1,108 @@
+"""Run every case on 1, 2, 3 and 4 processes, forked from one that has imported everything.
+
+usage: python worker.py OUT_DIR   (reads OUT_DIR/cases.json, writes OUT_DIR/CASE.W.RANK.npz)
+"""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from job.config import JobConfig, read
+from job.evaluation import Evaluation
+from job.meter import Meter
+from job.optim import build_optimizer
+from job.runtime import Runtime
+from job.step import backward, warm_up
+from mtl.graphs.cache import open_graph
+from mtl.loaders.stream import build_stream
+from mtl.models.multitask import build_model
+
+WORLD_SIZES = (1, 2, 3, 4)
+
+
+def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, np.ndarray]:
+    """Return the gradient of the first step and, after some steps, weights and metrics."""
+    store = open_graph(config.graph)
+    tasks = {name: task.bind(name, store) for name, task in config.tasks.items()}
+    stream = build_stream(
+        config.loader, store, tasks, num_hops=config.model.encoder.num_hops, seed=config.run.seed
+    )
+    torch.manual_seed(0)
+    model = build_model(config.model, store, tasks)
+    model, optimizer = runtime.prepare(model, build_optimizer(config.optim, model))
+    warm_up(model, stream.loader([None]), runtime)
+    meter = Meter(runtime, list(tasks))
+    inner = runtime.unwrap(model)
+    out: dict[str, np.ndarray] = {}
+    first = stream.order.steps_per_epoch - 1  # the short step at the end of an epoch, then others
+    for step, batches in stream.steps(first, first + num_steps, runtime.rank, runtime.world_size):
+        for batch in batches:
+            meter.add(
+                backward(model, batch, tasks, config.balancing, runtime, config.run.seed), batch
+            )
+        if step == first:
+            out |= {f"grad/{n}": p.grad.numpy().copy() for n, p in inner.named_parameters()}
+        norm = runtime.clip(model, config.optim.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        meter.close(step, norm, stream.order.size(step))
+        out |= {f"{key}/{step}": np.array(value) for key, value in meter.read().items()}
+    out |= {f"weight/{n}": p.detach().numpy().copy() for n, p in inner.named_parameters()}
+    evaluation = Evaluation(config, store, tasks, runtime)
+    flat = evaluation.flat("val", evaluation.run(model, "val"))
+    return out | {key: np.array(value) for key, value in flat.items()}
+
+
+def run_rank(cases: dict[str, Any], out: Path) -> None:
+    """Run all cases as one of several processes."""
+    with Runtime("fp64") as runtime:
+        torch.set_num_threads(1)
+        for name, case in cases.items():
+            result = run_case(read(case["config"], []), runtime, case["num_steps"])
+            np.savez(out / f"{name}.{runtime.world_size}.{runtime.rank}.npz", **result)
+
+
+def fork(rank: int, world_size: int, port: int, cases: dict[str, Any], out: Path) -> int:
+    """Start one process; return its number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        if world_size > 1:
+            os.environ |= {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(world_size),
+                "LOCAL_WORLD_SIZE": str(world_size),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "TORCHELASTIC_USE_AGENT_STORE": "True",
+            }
+        run_rank(cases, out)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
+
+
+def main(out: Path) -> None:
+    """Run the cases on each number of processes."""
+    cases = json.loads((out / "cases.json").read_text())
+    for world_size in WORLD_SIZES:
+        store = dist.TCPStore("127.0.0.1", 0, world_size, is_master=True, wait_for_workers=False)
+        children = [fork(r, world_size, store.port, cases, out) for r in range(world_size)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        if any(codes):
+            sys.exit(f"{world_size} processes ended with {codes}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

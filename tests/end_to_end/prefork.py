@@ -1,0 +1,56 @@
+"""Start job commands as forks of a process that has imported torch: 1 s each instead of 8.
+
+Reads orders from stdin, a line of JSON each. `{"argv": ..., "cwd": ..., "env": ..., "stdout": ...,
+"stderr": ..., "timeout": ...}` is answered by a process id, `{"wait": PID}` by its exit code.
+"""
+
+import json
+import os
+import runpy
+import signal
+import sys
+import traceback
+from typing import Any
+
+import accelerate.utils  # noqa: F401
+import numba  # noqa: F401
+import safetensors.torch  # noqa: F401
+import torch._dynamo
+import torch_geometric.loader  # noqa: F401
+import torchmetrics.classification
+import torchmetrics.regression  # noqa: F401
+
+
+def start(order: dict[str, Any]) -> int:
+    """Fork a process that runs the command; return its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.alarm(order["timeout"])  # a process that hangs ends with -14
+    os.chdir(order["cwd"])
+    os.environ.update(order["env"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.argv = order["argv"]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(70)  # commands leave by os._exit themselves
+
+
+def main() -> None:
+    """Serve orders until stdin ends."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            _, status = os.waitpid(order["wait"], 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+        else:
+            print(start(order), flush=True)
+
+
+if __name__ == "__main__":
+    main()

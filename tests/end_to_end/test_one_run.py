@@ -1,0 +1,83 @@
+"""Four processes are one job: one MLflow run, one record, one display, one table."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from job.mlflow_store import open_client
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def job(command, tmp_path_factory):
+    """A job of four processes with a fresh MLflow database: its ending and its folder."""
+    folder = tmp_path_factory.mktemp("one_run")
+    workers = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    config = str(ROOT / "job" / "configs" / "smoke.yaml")
+    argv = [str(ROOT / "job" / "train.py"), config, "graph.num_nodes=300", "track.every_steps=1"]
+    ending = command(folder, *workers, "--nproc_per_node=4", *argv)()
+    assert ending.code == 0, ending.stderr
+    return ending, folder
+
+
+@pytest.fixture(scope="module")
+def run_dir(job):
+    """The run directory of the job."""
+    return job[1] / "runs" / "smoke"
+
+
+@pytest.fixture(scope="module")
+def mlflow_runs(job):
+    """All runs that MLflow knows of."""
+    client = open_client(f"sqlite:///{job[1] / 'mlflow.db'}")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(ids))
+
+
+def test_four_processes_make_one_finished_mlflow_run(mlflow_runs):
+    assert [run.info.status for run in mlflow_runs] == ["FINISHED"]
+
+
+def test_mlflow_has_the_metrics_the_parameters_and_the_tags(mlflow_runs, run_dir):
+    (run,) = mlflow_runs
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert run.info.run_id == summary["mlflow_run_id"]
+    assert {key: run.data.metrics[key] for key in summary["metrics"]} == summary["metrics"]
+    assert run.data.params["model.encoder.type"] == "sage"
+    assert run.data.tags["world_size"] == "4"
+
+
+def test_each_metric_is_recorded_once_a_step_and_steps_rise(run_dir):
+    records = [json.loads(x) for x in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [record["step"] for record in records]
+    times = Counter((r["step"], key) for r in records for key in r if "/" in key)
+    assert steps == sorted(steps)
+    assert set(times.values()) == {1}
+    assert set(range(1, steps[-1] + 1)) == set(steps)
+
+
+def test_one_progress_display_is_on_stderr(job):
+    ending, _ = job
+    last_lines = [x for x in ending.stderr.splitlines() if x.startswith("step 6/6")]
+    assert len(last_lines) == 1, ending.stderr
+
+
+def test_one_table_of_results_is_on_stdout(job):
+    ending, _ = job
+    assert ending.stdout.count("test split") == 1
+    assert ending.stdout.count("│ r2") == 1
+
+
+def test_the_run_directory_holds_the_whole_truth(run_dir):
+    summary = json.loads((run_dir / "summary.json").read_text())
+    wanted = {"status", "step", "metrics", "throughput", "mlflow_run_id", "world_size"}
+    assert wanted <= summary.keys()
+    assert {"seeds_per_second", "edges_per_second"} <= summary["throughput"].keys()
+    assert (summary["status"], summary["step"], summary["world_size"]) == ("finished", 6, 4)
+    assert {"test/segment/accuracy", "test/value/r2"} <= summary["metrics"].keys()
+    assert json.loads((run_dir / "exit.json").read_text())["code"] == 0
+    assert (run_dir / "config.yaml").is_file()
+    assert (run_dir / "checkpoints" / "step_00000006" / "manifest.json").is_file()

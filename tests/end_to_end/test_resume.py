@@ -1,0 +1,189 @@
+"""A job that was stopped, damaged or asked for more goes on as if nothing had happened."""
+
+import json
+import shutil
+import signal
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+STEPS_PER_EPOCH = 87
+JOB = [  # steps of two microbatches, so many that a stop is in the middle of the first epoch
+    "train.precision=fp64",
+    "loader.batch_size=1",
+    "loader.global_batch_size=2",
+    "train.epochs=3",
+]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(train, tmp_path_factory):
+    """Folders of jobs that ran from start to end, by number of processes."""
+    folders = {nproc: tmp_path_factory.mktemp(f"whole{nproc}") for nproc in (1, 2)}
+    for nproc, folder in folders.items():
+        assert train(folder, *JOB, nproc=nproc).code == 0
+    return folders
+
+
+@pytest.fixture(scope="module")
+def stopped(start, wait_for_step, tmp_path_factory):
+    """Folders of jobs that were stopped, by number of processes; one rank alone got the signal."""
+    folders = {nproc: tmp_path_factory.mktemp(f"stopped{nproc}") for nproc in (1, 2)}
+    for nproc, folder in folders.items():
+        job = start(folder, *smoke(*JOB), nproc=nproc)
+        wait_for_step(folder / "runs" / "smoke", 10)
+        job.kill(rank=nproc - 1)
+        assert job.end().codes == [75] * nproc
+    return folders
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Copy a job's folder: what one test does to it no other sees."""
+    numbers = count()
+    return lambda folder: shutil.copytree(folder, tmp_path / str(next(numbers)))
+
+
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_a_stop_saves_in_the_middle_of_the_epoch_and_says_75(nproc, stopped):
+    run_dir = stopped[nproc] / "runs" / "smoke"
+    ending = json.loads((run_dir / "exit.json").read_text())
+    (checkpoint,) = (run_dir / "checkpoints").iterdir()
+    step = int(checkpoint.name.removeprefix("step_"))
+    assert 10 <= step < STEPS_PER_EPOCH
+    assert (ending["code"], f"step {step}" in ending["cause"]) == (75, True)
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("stopped", step)
+
+
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_the_same_command_continues_to_the_last_bit(nproc, stopped, uninterrupted, copy, train):
+    folder = copy(stopped[nproc])
+    ending = train(folder, *JOB, nproc=nproc)
+    assert ending.code == 0, ending.stderr
+    assert weights(folder).read_bytes() == weights(uninterrupted[nproc]).read_bytes()
+    assert metrics(folder) == metrics(uninterrupted[nproc])
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_other_processes_continue_to_1e_9(before, after, stopped, uninterrupted, copy, train):
+    folder = copy(stopped[before])
+    assert train(folder, *JOB, nproc=after).code == 0
+    found, expected = (load_file(weights(f)) for f in (folder, uninterrupted[1]))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_finished_run_says_so_and_trains_no_more(uninterrupted, copy, train):
+    folder = copy(uninterrupted[1])
+    before = (folder / "runs" / "smoke" / "metrics.jsonl").read_bytes()
+    ending = train(folder, *JOB)
+    assert ending.code == 0
+    assert "finished" in ending.stdout
+    assert "test split" in ending.stdout
+    assert (folder / "runs" / "smoke" / "metrics.jsonl").read_bytes() == before
+
+
+def test_more_epochs_extend_a_run_as_if_it_had_always_been_so_long(uninterrupted, tmp_path, train):
+    assert train(tmp_path, *JOB, "train.epochs=2").code == 0
+    assert train(tmp_path, *JOB).code == 0
+    assert weights(tmp_path).read_bytes() == weights(uninterrupted[1]).read_bytes()
+    assert metrics(tmp_path) == metrics(uninterrupted[1])
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [("optim.lr=0.5", "optim.lr"), ("model.dim=16", "model"), ("run.seed=1", "run.seed")],
+)
+@pytest.mark.parametrize("state", ["stopped", "uninterrupted"])
+def test_another_configuration_in_the_directory_is_refused(
+    override, path, state, request, copy, train
+):
+    folder = copy(request.getfixturevalue(state)[1])
+    ending = train(folder, *JOB, override)
+    assert ending.code == 64
+    assert path in ending.stderr
+    assert "Traceback" not in ending.stderr
+
+
+def test_another_graph_in_the_directory_is_refused(stopped, copy, train):
+    ending = train(copy(stopped[1]), *JOB, "graph.seed=1")
+    assert ending.code == 64
+    assert "graph" in ending.stderr
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "state.json", "manifest.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    file, uninterrupted, copy, train
+):
+    folder = copy(uninterrupted[1])
+    newest = weights(folder).parent
+    flip_a_byte(newest / file)
+    ending = train(folder, *JOB)
+    assert ending.code == 0, ending.stderr
+    assert newest.name in ending.stdout + ending.stderr
+    assert "damaged" in ending.stdout + ending.stderr
+    assert weights(folder).read_bytes() == weights(uninterrupted[1]).read_bytes()
+    assert metrics(folder) == metrics(uninterrupted[1])
+
+
+def test_a_job_that_was_killed_goes_on_from_its_newest_checkpoint(
+    start, train, wait_for_step, tmp_path, uninterrupted
+):
+    job = start(tmp_path, *smoke(*JOB))
+    wait_for_step(tmp_path / "runs" / "smoke", STEPS_PER_EPOCH + 5)
+    job.kill(rank=0, number=signal.SIGKILL)
+    assert job.end().codes == [-9]
+    assert train(tmp_path, *JOB).code == 0
+    assert weights(tmp_path).read_bytes() == weights(uninterrupted[1]).read_bytes()
+    assert metrics(tmp_path) == metrics(uninterrupted[1])
+
+
+def test_a_second_job_in_the_directory_ends_with_78(start, train, wait_for_step, tmp_path):
+    long = ["train.epochs=1000", *JOB[:3]]
+    first = start(tmp_path, *smoke(*long))
+    wait_for_step(tmp_path / "runs" / "smoke", 1)
+    second = train(tmp_path, *long, nproc=2)
+    first.kill(rank=0)
+    assert (first.end().code, second.codes) == (75, [78, 78])
+    assert second.stderr.count("runs/smoke is in use") == 1
+    assert json.loads((tmp_path / "runs" / "smoke" / "exit.json").read_text())["code"] == 75
+
+
+def test_the_launcher_hands_a_signal_on_and_ends_with_75(command, wait_for_step, tmp_path):
+    argv = [str(ROOT / "launch" / "local.py"), "--nproc", "2", *smoke(*JOB, "train.epochs=1000")]
+    program = command(tmp_path, *argv)
+    wait_for_step(tmp_path / "runs" / "smoke", 10)
+    program.process.send_signal(signal.SIGTERM)
+    ending = program()
+    assert ending.code == 75, ending.stderr
+    assert "Traceback" not in ending.stderr
+
+
+def smoke(*overrides):
+    """Return the arguments that `train` gives to job/train.py."""
+    tiny = ["graph.num_nodes=300", "train.epochs=1", "track.mlflow=null", "track.every_steps=1"]
+    return [str(ROOT / "job" / "configs" / "smoke.yaml"), *tiny, *overrides]
+
+
+def weights(folder):
+    """Return the weights of the newest checkpoint."""
+    return max((folder / "runs" / "smoke" / "checkpoints").iterdir()) / "model.safetensors"
+
+
+def metrics(folder):
+    """Return the records of the run without their times and speeds."""
+    lines = (folder / "runs" / "smoke" / "metrics.jsonl").read_text().splitlines()
+    timed = ("time", "throughput")
+    records = [json.loads(line).items() for line in lines]
+    return [{k: v for k, v in record if not k.startswith(timed)} for record in records]
+
+
+def flip_a_byte(path):
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
