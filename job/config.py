@@ -81,6 +81,8 @@ class Evaluate(Options):
     of the validation loss against the trivial predictor) or a metric `TASK/METRIC`."""
     patience: PositiveInt | None = None
     """Stop after so many evaluations without improvement; null trains to the end."""
+    batch_size: PositiveInt = 1024
+    """Seeds that a process evaluates at a time."""
     num_neighbors: tuple[NumNeighbors, ...] | None = None
     """Neighbours per hop in evaluation, drawn the same every time; -1 takes all. Default: those of
     the loader."""

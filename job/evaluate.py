@@ -1,5 +1,6 @@
 """Evaluate a run: the metrics of one of its checkpoints on one split."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def main(argv: list[str]) -> None:
     if split not in SPLITS:
         raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
     overrides = [arg for arg in rest if "=" in arg]
-    config = load([str(Path(places[0]) / "config.yaml"), *overrides, f"run.dir={places[0]}"])
+    config = load([str(Path(places[0]) / "config.yaml"), *overrides])
+    config = replace(config, run=replace(config.run, dir=Path(places[0])))
     with Runtime(config.train.precision) as runtime:
         evaluate_run(config, runtime, split, own.get("checkpoint", "best"))
 
@@ -48,9 +50,10 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
     from job.results import show
     from mtl.graphs.cache import open_graph
     from mtl.models.multitask import build_model
+    from mtl.tasks.bound import bind_tasks
 
     store = open_graph(config.graph)
-    tasks = {name: task.bind(name, store) for name, task in config.tasks.items()}
+    tasks = bind_tasks(config.tasks, store)
     evaluation = Evaluation(config, store, tasks, runtime)
     model = build_model(config.model, store, tasks).to(runtime.dtype)
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)

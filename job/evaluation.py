@@ -130,8 +130,12 @@ class Evaluation:
         tasks: Mapping[str, BoundTask],
         runtime: Runtime,
     ) -> None:
-        neighbors = config.evaluate.num_neighbors or config.loader.num_neighbors
-        loader = replace(config.loader, num_neighbors=neighbors)
+        options, neighbors = config.evaluate, config.loader.num_neighbors
+        loader = replace(
+            config.loader,
+            num_neighbors=options.num_neighbors or neighbors,
+            batch_size=options.batch_size,
+        )
         num_hops = config.model.encoder.num_hops
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
         self._streams = {

@@ -40,11 +40,12 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from mtl.graphs.cache import open_graph
     from mtl.loaders.stream import build_stream
     from mtl.models.multitask import build_model
+    from mtl.tasks.bound import bind_tasks
 
     config = rundir.resolve(config, runtime.world_size)
     num_hops, seed = config.model.encoder.num_hops, config.run.seed
     store = open_graph(config.graph)
-    tasks = {name: task.bind(name, store) for name, task in config.tasks.items()}
+    tasks = bind_tasks(config.tasks, store)
     stream = build_stream(config.loader, store, tasks, num_hops=num_hops, seed=seed)
     evaluation = Evaluation(config, store, tasks, runtime)
     torch.manual_seed(seed)

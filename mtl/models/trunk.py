@@ -68,10 +68,9 @@ class Trunk(nn.Module):
         hops = _hops(batch, len(self.convolutions))
         for layer, (convolution, hop) in enumerate(zip(self.convolutions, hops, strict=True)):
             if layer:
-                x = self.norms[layer - 1](x).relu()
-            x = convolution(self.dropout(x), hop)
-        out: Tensor = self.dropout(x)
-        return out
+                x = self.dropout(self.norms[layer - 1](x).relu())
+            x = convolution(x, hop)
+        return x
 
 
 def _hops(batch: "Data", num_layers: int) -> Iterator[Hop]:

@@ -1,5 +1,6 @@
 """tasks: a task together with the labels and the split of one graph."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,6 +52,23 @@ class BoundTask:
         """Return the labels of seeds: class numbers, 0/1 per class (-1 missing), or values."""
         values = torch.from_numpy(self.label.values[seeds])
         return values if self.label.kind == "regression" else values.long()
+
+
+def bind_tasks(tasks: Mapping[str, Task], store: GraphStore) -> dict[str, BoundTask]:
+    """Look the labels and splits of all tasks up in a graph.
+
+    Raises:
+        ConfigError: with the mistakes of all tasks, one a line.
+    """
+    bound, mistakes = {}, []
+    for name, task in tasks.items():
+        try:
+            bound[name] = task.bind(name, store)
+        except ConfigError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return bound
 
 
 def bind(task: Task, name: str, store: GraphStore) -> BoundTask:

@@ -23,6 +23,7 @@ from job.step import backward, warm_up
 from mtl.graphs.cache import open_graph
 from mtl.loaders.stream import build_stream
 from mtl.models.multitask import build_model
+from mtl.tasks.bound import bind_tasks
 
 WORLD_SIZES = (1, 2, 3, 4)
 
@@ -30,7 +31,7 @@ WORLD_SIZES = (1, 2, 3, 4)
 def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, np.ndarray]:
     """Return the gradient of the first step and, after some steps, weights and metrics."""
     store = open_graph(config.graph)
-    tasks = {name: task.bind(name, store) for name, task in config.tasks.items()}
+    tasks = bind_tasks(config.tasks, store)
     stream = build_stream(
         config.loader, store, tasks, num_hops=config.model.encoder.num_hops, seed=config.run.seed
     )

@@ -16,8 +16,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SMOKE = str(ROOT / "job" / "configs" / "smoke.yaml")
-TINY = ["graph.num_nodes=300", "train.epochs=1", "track.mlflow=null", "track.every_steps=1"]
+TRAIN = str(ROOT / "job" / "train.py")
+TINY = ["graph.num_nodes=300", "train.epochs=1", "track.every_steps=1"]
 TIMEOUT_SECONDS = 240
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+LAUNCHERS = {
+    "python": [TRAIN],
+    "torchrun2": [*TORCHRUN, "--nproc_per_node=2", TRAIN],
+    "torchrun4": [*TORCHRUN, "--nproc_per_node=4", TRAIN],
+    "accelerate": ["-m", "accelerate.commands.launch", TRAIN],
+    "local": [str(ROOT / "launch" / "local.py"), "--nproc", "2"],
+}
+THREE_STEPS = [  # of 4 microbatches
+    *("loader.batch_size=16", "loader.global_batch_size=64"),
+    "train.precision=fp64",
+]
 
 
 @dataclass
@@ -65,7 +78,7 @@ class Job:
     def end(self) -> Ending:
         """Wait for all processes."""
         codes = [self.server.ask(wait=pid) for pid in self.pids]
-        stdout, stderr = ("".join(p.read_text() for p in files) for files in zip(*self.outputs))
+        stdout, stderr = ("".join(p.read_text() for p in files) for files in zip(*self.outputs, strict=True))
         return Ending(codes, stdout, stderr)
 
 
@@ -109,9 +122,8 @@ def start(server: Server) -> Callable[..., Job]:
 @pytest.fixture(scope="session")
 def train(start: Callable[..., Job]) -> Callable[..., Ending]:
     """Run job/train.py with smoke.yaml, shrunk, and overrides; return how it ended."""
-    return lambda cwd, *overrides, nproc=1: start(
-        cwd, SMOKE, *TINY, *overrides, nproc=nproc
-    ).end()
+    job = [SMOKE, *TINY, "track.mlflow=null"]
+    return lambda cwd, *overrides, nproc=1: start(cwd, *job, *overrides, nproc=nproc).end()
 
 
 def environments(nproc: int) -> list[dict[str, str]]:
@@ -154,6 +166,23 @@ def command(cache_home: Path) -> Callable[..., Callable[[], Ending]]:
             return Ending([code], *(read(file) for file in self.files))
 
     return Program
+
+
+@pytest.fixture(scope="session")
+def launched(
+    command: Callable[..., Callable[[], Ending]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Ending, Path]]:
+    """One job started in every way there is: how it ended, and in which folder.
+
+    All start at once on a machine without the graph; the one of four processes tells MLflow.
+    """
+    folders = {name: tmp_path_factory.mktemp(name) for name in LAUNCHERS}
+    silent = {name: ["track.mlflow=null"] * (name != "torchrun4") for name in LAUNCHERS}
+    started = {
+        name: command(folders[name], *argv, SMOKE, *TINY, *THREE_STEPS, *silent[name])
+        for name, argv in LAUNCHERS.items()
+    }
+    return {name: (end(), folders[name]) for name, end in started.items()}
 
 
 def kill_group(pid: int) -> None:

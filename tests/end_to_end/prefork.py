@@ -15,9 +15,9 @@ from typing import Any
 import accelerate.utils  # noqa: F401
 import numba  # noqa: F401
 import safetensors.torch  # noqa: F401
-import torch._dynamo
+import torch._dynamo  # noqa: F401
 import torch_geometric.loader  # noqa: F401
-import torchmetrics.classification
+import torchmetrics.classification  # noqa: F401
 import torchmetrics.regression  # noqa: F401
 
 

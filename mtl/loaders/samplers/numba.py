@@ -16,7 +16,6 @@ from torch_geometric.sampler import (
     SamplerOutput,
 )
 
-
 Ids = Int[np.ndarray, " ids"]
 
 

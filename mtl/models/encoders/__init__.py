@@ -19,7 +19,7 @@ class Encoder(Plugin):
     num_layers: PositiveInt = 2
     """Convolutions, one a hop: as many as `loader.num_neighbors` has entries."""
     dropout: Share = 0.5
-    """Share of the activations that is dropped before and after each layer in training."""
+    """Share of the activations that is dropped between the layers in training."""
     norm: Literal["none", "layer"] = "none"
     """Normalisation between the convolutions. (Batch statistics would differ between processes.)"""
 

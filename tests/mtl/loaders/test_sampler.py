@@ -95,7 +95,9 @@ def test_draws_depend_on_neither_thread_nor_what_was_drawn_before():
     seeds = np.arange(0, 2000, 40)
     alone = [sampler.sample(seeds, key).edge.tolist() for key in range(40)]
     with ThreadPoolExecutor(4) as pool:
-        again = list(pool.map(lambda key: sampler.sample(seeds, key).edge.tolist(), range(40)[::-1]))
+        again = list(
+            pool.map(lambda key: sampler.sample(seeds, key).edge.tolist(), range(40)[::-1])
+        )
     assert again[::-1] == alone
 
 

@@ -15,7 +15,7 @@ Neighborhood = Callable[..., Data]
 
 @pytest.fixture(scope="session")
 def graph() -> Data:
-    """Forty nodes, some without neighbours, and directed edges without loops, some of them double."""
+    """Forty nodes, some without neighbours; directed edges without loops, some of them double."""
     rng = np.random.default_rng(0)
     col = np.sort(rng.integers(36, size=150))
     row = (col + rng.integers(1, 40, size=150)) % 40

@@ -13,7 +13,9 @@ NUM_CLASSES = {"class": 4, "multilabel": 3, "regression": 1}
 TASKS = [
     Task.read({"type": name, "label": "y"} | options)
     for name in Task.types()
-    for options in ([{"loss": x} for x in ("mse", "mae", "huber")] if "regression" in name else [{}])
+    for options in (
+        [{"loss": x} for x in ("mse", "mae", "huber")] if "regression" in name else [{}]
+    )
 ]
 EVERY = pytest.mark.parametrize("task", TASKS, ids=lambda t: f"{t.type}-{getattr(t, 'loss', '')}")
 
@@ -97,7 +99,9 @@ def test_seeds_without_a_label_are_never_read(tasks, split):
         assert not unlabelled[task.seeds(split)].any()
 
 
-@pytest.mark.parametrize("task", [t for t in TASKS if getattr(t, "loss", "mse") == "mse"])
+@pytest.mark.parametrize(
+    "task", [t for t in TASKS if getattr(t, "loss", "mse") == "mse"], ids=lambda t: t.type
+)
 @given(st.integers(0, 99), st.integers(0, 99))
 def test_no_constant_is_better_than_the_prior(task, seed, direction):
     labels = labels_of(task, 60, seed)

@@ -1,0 +1,52 @@
+"""Every configuration that we ship trains, and so does every encoder with every sharing."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from job.yaml12 import parse
+from mtl.models.encoders import Encoder
+from mtl.models.sharing import Sharing
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "job" / "configs").glob("*.yaml"), key=lambda path: path.name)
+SHRUNK = {"synthetic": ["graph.num_nodes=300"], "planetoid": []}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_configuration_trains(path, request, start, tmp_path):
+    assert_trains(start, path, tmp_path, *shrunk(path, request))
+
+
+def test_mimo_on_cora_trains_on_two_processes(request, start, tmp_path):
+    path = ROOT / "job" / "configs" / "cora_mimo.yaml"
+    assert_trains(start, path, tmp_path, *shrunk(path, request), nproc=2)
+
+
+@pytest.mark.parametrize("sharing", Sharing.types())
+@pytest.mark.parametrize("encoder", Encoder.types())
+def test_every_encoder_trains_with_every_sharing(encoder, sharing, start, tmp_path):
+    path = ROOT / "job" / "configs" / "smoke.yaml"
+    parts = [f"model.encoder.type={encoder}", f"model.sharing.type={sharing}"]
+    assert_trains(start, path, tmp_path, "graph.num_nodes=300", *parts)
+
+
+def shrunk(path, request):
+    """Return overrides that make a shipped configuration small, and find its raw files."""
+    graph = parse(path.read_text(), str(path))["graph"]
+    root = request.getfixturevalue("shared_data") if "root" in graph else None
+    return SHRUNK[graph["type"]] + [f"graph.root={root}"] * (root is not None)
+
+
+def assert_trains(start, path, folder, *overrides, nproc=1):
+    """One epoch ends with 0, and with finite metrics of every task on both splits."""
+    small = ["train.epochs=1", "track.mlflow=null", "run.dir=run"]
+    ending = start(folder, str(path), *small, *overrides, nproc=nproc).end()
+    assert ending.code == 0, ending.stderr
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert all(map(math.isfinite, summary["metrics"].values())), summary["metrics"]
+    for task in parse(path.read_text(), str(path))["tasks"]:
+        assert {f"val/{task}/loss", f"test/{task}/loss"} <= summary["metrics"].keys()
