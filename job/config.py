@@ -3,9 +3,10 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -32,11 +33,11 @@ QUICKSTART = CONFIGS / "quickstart.yaml"
 class Run(Options):
     """Which run this is."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     """Name in the run directory, in MLflow and on the cluster."""
     dir: Path
     """Run directory; default runs/NAME. The same command finds its checkpoints there."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random follows from it: initial weights, data order, neighbours, dropout."""
 
 
@@ -140,7 +141,7 @@ def read(tree: dict[str, Any], assignments: list[str]) -> JobConfig:
         _assign(tree, assignment)
     if isinstance(tree.get("tasks"), dict):
         tree["tasks"] = {name: task for name, task in tree["tasks"].items() if task is not None}
-    if isinstance(tree.get("run"), dict) and isinstance(tree["run"].get("name"), str):
+    if isinstance(tree.get("run"), dict) and "name" in tree["run"]:
         tree["run"].setdefault("dir", f"runs/{tree['run']['name']}")
     try:
         config = TypeAdapter(JobConfig).validate_json(json.dumps(tree, default=str))
@@ -190,6 +191,8 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
 
 def _check(config: JobConfig) -> list[str]:
     """Return what is wrong between options that are right by themselves."""
+    from torch.nn import ModuleDict  # the tasks have imported torch by now
+
     mistakes = []
     loader, encoder, evaluate = config.loader, config.model.encoder, config.evaluate
     if not config.tasks:
@@ -204,8 +207,11 @@ def _check(config: JobConfig) -> list[str]:
                 f"{encoder.num_hops}; give one number a layer"
             )
     for name in config.tasks:
-        if not name.isidentifier():
-            mistakes.append(f"tasks.{name}: a name needs letters, digits and _ alone")
+        if not name.isidentifier() or hasattr(ModuleDict, name):
+            mistakes.append(
+                f"tasks.{name}: no name for a task; take letters, digits and _, and no word that "
+                f"torch.nn.ModuleDict has taken, such as type, keys or train"
+            )
     if evaluate.select != "mean_gain" and evaluate.select.split("/")[0] not in config.tasks:
         mistakes.append(
             f"evaluate.select: expected mean_gain or TASK/METRIC with TASK one of "

@@ -100,9 +100,7 @@ class Runtime:
             cpu=num_gpus == 0,  # without it, processes on CPUs would train apart, silently
             mixed_precision=self.precision if self.precision in ("bf16", "fp16") else "no",
             kwargs_handlers=[
-                DistributedDataParallelKwargs(
-                    gradient_as_bucket_view=True, broadcast_buffers=False
-                ),
+                DistributedDataParallelKwargs(gradient_as_bucket_view=True),
                 InitProcessGroupKwargs(timeout=TIMEOUT),
             ],
         )

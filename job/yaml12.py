@@ -68,7 +68,7 @@ def parse(text: str, origin: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
         raise ConfigError(f"{place}: {error.problem}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"{origin}: {error}") from None
 
 

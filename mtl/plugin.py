@@ -23,9 +23,7 @@ class Options:
     Read from JSON, where strictness still takes a list for a tuple and a string for a path.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(
-        extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Plugin(Options):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -49,14 +48,12 @@ class Projection(nn.Module):
 class Head(nn.Module):
     """A linear layer around what the training labels say: outputs are in the labels' own units."""
 
-    prior: Tensor
-    scale: Tensor
-
     def __init__(self, dim: int, statistics: Statistics) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, len(statistics.prior))
-        self.register_buffer("prior", statistics.prior.to(torch.get_default_dtype()))
-        self.register_buffer("scale", statistics.scale.to(torch.get_default_dtype()))
+        # constants, but no buffers: DDP would broadcast those before every forward
+        self.prior = nn.Parameter(statistics.prior.float(), requires_grad=False)
+        self.scale = nn.Parameter(statistics.scale.float(), requires_grad=False)
 
     def forward(self, seeds: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows outputs"]:
         """Return `prior + scale * W h`."""

@@ -55,7 +55,10 @@ class Trunk(nn.Module):
         super().__init__()
         layers = range(encoder.num_layers)
         self.num_hops = encoder.num_hops
-        self.convolutions = nn.ModuleList(encoder.convolution(dim) for _ in layers)  # type: ignore[misc]
+        self.convolutions = nn.ModuleList(
+            encoder.convolution(dim, layer)  # type: ignore[misc]
+            for layer in layers
+        )
         self.norms = nn.ModuleList(
             nn.LayerNorm(dim) if encoder.norm == "layer" else nn.Identity() for _ in layers[1:]
         )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mtl.graphs.store import GraphStore
     from mtl.tasks.bound import BoundTask
 
+_NOT_TASKS = {"bound", "losses"}
+
 
 class Statistics(NamedTuple):
     """What the training labels say before any feature is read.
@@ -47,7 +49,7 @@ class Task(Plugin):
     @classmethod
     def types(cls) -> list[str]:
         """Names that `type` may have: the modules of this package that hold a task."""
-        return [name for name in super().types() if name != "bound"]
+        return [name for name in super().types() if name not in _NOT_TASKS]
 
     def bind(self, name: str, store: "GraphStore") -> "BoundTask":
         """Look the label and the split up in a graph.

@@ -18,7 +18,7 @@ TASKS = {
     "interests": {"type": "node_multilabel", "label": "interests", "split": "few"},
 }
 MIXES = [mix for size in range(1, len(TASKS) + 1) for mix in itertools.combinations(TASKS, size)]
-BATCHES = [(4, 12), (3, 10), (6, 6), (2, 14), (5, 13)]
+BATCHES = [(8, 24), (6, 20), (12, 12), (4, 26), (9, 25)]
 ARCHITECTURES = [
     (encoder, sharing) for encoder in ("sage", "gcn", "gat", "mlp") for sharing in ("hard", "mimo")
 ]
@@ -47,9 +47,10 @@ def case(
         },
         "optim": {"lr": 1e-2, "clip_norm": 0.1},
         "train": {"epochs": 3, "precision": "fp64"},
+        "evaluate": {"batch_size": 8},
         "track": {"mlflow": None},
     }
-    return {"config": config, "num_steps": 4}
+    return {"config": config, "num_steps": 3}
 
 
 CASES = {

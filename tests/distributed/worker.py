@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo
 import torch.distributed as dist
+import torchmetrics.classification
+import torchmetrics.regression  # noqa: F401
 
 from job.config import JobConfig, read
 from job.evaluation import Evaluation
@@ -49,7 +52,8 @@ def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, n
                 backward(model, batch, tasks, config.balancing, runtime, config.run.seed), batch
             )
         if step == first:
-            out |= {f"grad/{n}": p.grad.numpy().copy() for n, p in inner.named_parameters()}
+            trained = ((n, p) for n, p in inner.named_parameters() if p.requires_grad)
+            out |= {f"grad/{n}": p.grad.numpy().copy() for n, p in trained}
         norm = runtime.clip(model, config.optim.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -94,9 +98,17 @@ def fork(rank: int, world_size: int, port: int, cases: dict[str, Any], out: Path
     os._exit(code)
 
 
+def warm_caches(config: JobConfig) -> None:
+    """Compile the sampler and import what torch imports late, once for all children."""
+    torch.set_num_threads(1)
+    store = open_graph(config.graph)
+    build_stream(config.loader, store, bind_tasks(config.tasks, store)).loader([0])
+
+
 def main(out: Path) -> None:
     """Run the cases on each number of processes."""
     cases = json.loads((out / "cases.json").read_text())
+    warm_caches(read(next(iter(cases.values()))["config"], []))
     for world_size in WORLD_SIZES:
         store = dist.TCPStore("127.0.0.1", 0, world_size, is_master=True, wait_for_workers=False)
         children = [fork(r, world_size, store.port, cases, out) for r in range(world_size)]

@@ -78,7 +78,9 @@ class Job:
     def end(self) -> Ending:
         """Wait for all processes."""
         codes = [self.server.ask(wait=pid) for pid in self.pids]
-        stdout, stderr = ("".join(p.read_text() for p in files) for files in zip(*self.outputs, strict=True))
+        stdout, stderr = (
+            "".join(p.read_text() for p in files) for files in zip(*self.outputs, strict=True)
+        )
         return Ending(codes, stdout, stderr)
 
 
@@ -87,7 +89,12 @@ def server(cache_home: Path) -> Iterator[Server]:
     """Import torch once for all jobs of the session."""
     command = [sys.executable, str(Path(__file__).with_name("prefork.py"))]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        command,
+        cwd=ROOT,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},  # no spinning on a busy machine
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with process:
         yield Server(process)

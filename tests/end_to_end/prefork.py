@@ -17,7 +17,7 @@ import numba  # noqa: F401
 import safetensors.torch  # noqa: F401
 import torch._dynamo  # noqa: F401
 import torch_geometric.loader  # noqa: F401
-import torchmetrics.classification  # noqa: F401
+import torchmetrics.classification
 import torchmetrics.regression  # noqa: F401
 
 

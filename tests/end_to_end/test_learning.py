@@ -24,8 +24,9 @@ def test_the_smoke_configuration_ends_well_as_it_is(command, tmp_path):
 def summary(start, tmp_path_factory):
     """The summary of the quick start on a graph of 2,000 nodes."""
     folder = tmp_path_factory.mktemp("learning")
-    small = ["graph.num_nodes=2000", "train.epochs=20", "track.mlflow=null"]
-    small += ["loader.batch_size=128", "loader.global_batch_size=128"]
+    small = ["graph.num_nodes=2000", "graph.num_features=16", "graph.missing=0.0"]
+    small += ["loader.batch_size=128", "loader.global_batch_size=128", "model.encoder.dropout=0.5"]
+    small += ["train.epochs=15", "train.precision=fp32", "track.mlflow=null"]
     ending = start(folder, str(CONFIGS / "quickstart.yaml"), *small).end()
     assert ending.code == 0, ending.stderr
     return json.loads((folder / "runs" / "quickstart" / "summary.json").read_text())

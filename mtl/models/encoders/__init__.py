@@ -36,5 +36,5 @@ class Encoder(Plugin):
         """
 
     @abstractmethod
-    def convolution(self, dim: int) -> "Convolution":
-        """Make one layer, [sources, (tasks,) dim] to [destinations, (tasks,) dim]."""
+    def convolution(self, dim: int, layer: int) -> "Convolution":
+        """Make layer 0, 1, ...: [sources, (tasks,) dim] to [destinations, (tasks,) dim]."""

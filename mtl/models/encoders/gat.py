@@ -26,7 +26,7 @@ class Gat(Encoder):
         if dim % self.num_heads:
             raise ValueError(f"encoder.num_heads ({self.num_heads}) must divide dim ({dim})")
 
-    def convolution(self, dim: int) -> "GatConvolution":
+    def convolution(self, dim: int, layer: int) -> "GatConvolution":
         """Make one layer."""
         return GatConvolution(dim, self.num_heads, self.attention_dropout)
 

@@ -19,17 +19,21 @@ class Gcn(Encoder):
     inside the sampled subgraph: 42 % off the full graph.)
     """
 
-    def convolution(self, dim: int) -> "GcnConvolution":
-        """Make one layer."""
-        return GcnConvolution(dim)
+    def convolution(self, dim: int, layer: int) -> "GcnConvolution":
+        """Make one layer; the weight of the first one is the input projection before it.
+
+        A second matrix there would change nothing but the optimisation, for the worse: on Cora it
+        costs one to two points of accuracy.
+        """
+        return GcnConvolution(nn.Linear(dim, dim) if layer else nn.Identity())
 
 
 class GcnConvolution(nn.Module):
     """One GCN layer with self-loops and symmetric normalisation."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, weight: nn.Module) -> None:
         super().__init__()
-        self.linear = nn.Linear(dim, dim)
+        self.weight = weight
 
     def forward(
         self, x: Float[Tensor, "sources *tasks dim"], hop: Hop
@@ -42,5 +46,5 @@ class GcnConvolution(nn.Module):
         neighbors = weighted_sum(x, (norm[row] * norm[col] * scale[col]), colptr, row)
         loop = norm[: hop.num_destinations].square()
         itself = x[: hop.num_destinations] * loop.view(-1, *[1] * (x.dim() - 1))
-        out: Tensor = self.linear(neighbors + itself)
+        out: Tensor = self.weight(neighbors + itself)
         return out

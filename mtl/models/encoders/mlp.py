@@ -18,7 +18,7 @@ class Mlp(Encoder):
         """Return 0: only the seeds themselves are read."""
         return 0
 
-    def convolution(self, dim: int) -> "MlpConvolution":
+    def convolution(self, dim: int, layer: int) -> "MlpConvolution":
         """Make one layer."""
         return MlpConvolution(dim)
 

@@ -14,7 +14,7 @@ from mtl.models.trunk import Hop
 class Sage(Encoder):
     """h_v = W1 h_v + W2 mean(h_u), over the sampled in-neighbours u."""
 
-    def convolution(self, dim: int) -> "SageConvolution":
+    def convolution(self, dim: int, layer: int) -> "SageConvolution":
         """Make one layer."""
         return SageConvolution(dim)
 

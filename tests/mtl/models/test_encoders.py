@@ -99,8 +99,10 @@ def test_sage_with_all_neighbours_is_pygs_on_the_whole_graph(graph, neighborhood
 
 def test_gcn_with_all_neighbours_is_pygs_on_the_whole_graph(graph, neighborhood):
     trunk, layers = trunk_of("gcn"), [GCNConv(DIM, DIM).double() for _ in range(2)]
-    for layer, ours in zip(layers, trunk.convolutions, strict=True):
-        layer.load_state_dict({"lin.weight": ours.linear.weight, "bias": ours.linear.bias})
+    inner = trunk.convolutions[1].weight
+    projected = {"lin.weight": torch.eye(DIM), "bias": torch.zeros(DIM)}  # by what comes before
+    layers[0].load_state_dict(projected)
+    layers[1].load_state_dict({"lin.weight": inner.weight, "bias": inner.bias})
     assert_golden(trunk, layers, graph, neighborhood)
 
 
