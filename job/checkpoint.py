@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ class Checkpoints:
             fault = verify(folder)
             if fault is None:
                 return folder
-            print(f"checkpoint {folder} is damaged ({fault}); trying the one before")
+            message = f"checkpoint {folder} is damaged ({fault}); trying the one before"
+            print(message, file=sys.stderr)
         return None
 
     def newest_progress(self) -> Progress:
