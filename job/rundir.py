@@ -15,6 +15,7 @@ from job.yaml12 import parse, render
 from mtl.errors import ConfigError
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
+CHECKOUT = Path(__file__).resolve().parents[1]
 MAY_CHANGE = (
     "run.dir",
     "graph.cache",
@@ -77,10 +78,12 @@ def say_finished(run_dir: Path) -> None:
 
 
 def tags(runtime: Runtime) -> dict[str, str]:
-    """Return what the run was made by: the commit of the working directory, device, precision."""
+    """Return what the run was made by: the commit of this code, device, precision."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            command, cwd=CHECKOUT, capture_output=True, text=True, timeout=10, check=False
+        )
         commit = done.stdout.strip() or "unknown"
     except (OSError, subprocess.TimeoutExpired):
         commit = "unknown"

@@ -20,6 +20,19 @@ def test_the_smoke_configuration_ends_well_as_it_is(command, tmp_path):
     assert "test split" in ending.stdout
 
 
+@pytest.mark.soak
+def test_a_gcn_reaches_the_literatures_accuracy_on_cora(command, tmp_path, shared_data):
+    config = [str(CONFIGS / "cora_topic.yaml"), f"graph.root={shared_data}", "track.mlflow=null"]
+    accuracies = []
+    for seed in range(5):
+        run = [f"run.seed={seed}", f"run.dir={tmp_path / str(seed)}"]
+        ending = command(tmp_path, str(ROOT / "job" / "train.py"), *config, *run)()
+        assert ending.code == 0, ending.stderr
+        summary = json.loads((tmp_path / str(seed) / "summary.json").read_text())
+        accuracies.append(summary["metrics"]["test/topic/accuracy"])
+    assert sum(accuracies) / 5 >= 0.805, accuracies  # published: 0.815 (Kipf and Welling, 2017)
+
+
 @pytest.fixture(scope="module")
 def summary(start, tmp_path_factory):
     """The summary of the quick start on a graph of 2,000 nodes."""
