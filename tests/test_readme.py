@@ -15,8 +15,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def block(language: str, holding: str) -> str:
     """Return the one code block of a language that holds some words."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-    (found,) = [text for text in blocks if holding in text]
+    blocks = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+    (found,) = [text for kind, text in blocks if kind == language and holding in text]
     return found
 
 
