@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from job.config import Checkpoint
+from job.runtime import run_command
 from job.state import Progress, TrainState
 from mtl.errors import ConfigError, DataError
 
@@ -102,7 +104,8 @@ class Checkpoints:
 
     def all(self) -> list[Path]:
         """Return all checkpoints, oldest first, whole or not."""
-        return sorted(self.folder.glob("step_*"))
+        folders = self.folder.glob("step_*")
+        return sorted(folder for folder in folders if re.fullmatch(r"step_\d{8}", folder.name))
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of a step."""
@@ -114,12 +117,7 @@ class Checkpoints:
         Raises:
             ConfigError: it is of another graph or another model.
         """
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["graph"] != self.graph:
-            raise ConfigError(
-                f"run.dir: {folder} was trained on another graph (fingerprint "
-                f"{manifest['graph'][:12]}, this one is {self.graph[:12]}); choose another run.dir"
-            )
+        self._check_graph(folder)
         scalars = json.loads((folder / STATE).read_text())
         restore_model(state.runtime.unwrap(state.model), folder)
         _restore_optimizer(state, load_file(folder / OPTIMIZER), scalars["param_groups"])
@@ -142,7 +140,17 @@ class Checkpoints:
         fault = verify(self.path(step))
         if fault is not None:
             raise DataError(f"{self.path(step)}: {fault}")
+        self._check_graph(self.path(step))
         restore_model(model, self.path(step))
+
+    def _check_graph(self, folder: Path) -> None:
+        trained_on = json.loads((folder / MANIFEST).read_text())["graph"]
+        if trained_on != self.graph:
+            raise ConfigError(
+                f"graph: {folder} was trained on another graph (its fingerprint is "
+                f"{trained_on[:12]}, this one's {self.graph[:12]}); take that graph, or another "
+                f"run.dir"
+            )
 
     def _prune(self, progress: Progress) -> None:
         keep = {path.name for path in self.all()[-self.options.keep :]}
@@ -193,20 +201,29 @@ def _step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step_"))
 
 
+def _trained(state: TrainState) -> list[str]:
+    """Return the names of the weights that the optimizer holds, in its order."""
+    model = state.runtime.unwrap(state.model)
+    return [name for name, weight in model.named_parameters() if weight.requires_grad]
+
+
 def _optimizer_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
+    """Yield `MOMENT/WEIGHT`, by name: the order of the tasks in the YAML does not matter."""
+    names = _trained(state)
     for index, values in state.optimizer.state_dict()["state"].items():
-        for name, tensor in values.items():
+        for moment, tensor in values.items():
             if isinstance(tensor, Tensor):
-                yield f"{index}.{name}", tensor.contiguous()
+                yield f"{moment}/{names[index]}", tensor.contiguous()
 
 
 def _restore_optimizer(
     state: TrainState, tensors: dict[str, Tensor], param_groups: list[dict[str, Any]]
 ) -> None:
+    index = {name: i for i, name in enumerate(_trained(state))}
     values: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        values.setdefault(int(index), {})[name] = tensor
+        moment, _, name = key.partition("/")
+        values.setdefault(index[name], {})[moment] = tensor
     current = state.optimizer.state_dict()["param_groups"]
     groups = [
         {**saved, "params": group["params"]}
@@ -227,3 +244,32 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+USAGE = """
+usage: python -m job.checkpoint RUN_DIR
+
+List the checkpoints of a run and verify each file against its checksum.
+"""
+
+
+def main(argv: list[str]) -> None:
+    """Print one line for each checkpoint.
+
+    Raises:
+        ConfigError: there is none to list.
+        DataError: some are damaged.
+    """
+    folder = Path(argv[0]) if len(argv) == 1 else Path()
+    checkpoints = Checkpoints(folder, Checkpoint(), graph="")
+    if len(argv) != 1 or not checkpoints.all():
+        raise ConfigError(f"expected a run directory with checkpoints, found {' '.join(argv)!r}")
+    faults = {path: verify(path) for path in checkpoints.all()}
+    for path, fault in faults.items():
+        print(f"{path.name}  {'whole' if fault is None else f'DAMAGED: {fault}'}")
+    if any(faults.values()):
+        raise DataError(f"{folder}: training goes on from the newest whole checkpoint")
+
+
+if __name__ == "__main__":
+    run_command(main, USAGE)

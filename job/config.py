@@ -193,7 +193,7 @@ def _check(config: JobConfig) -> list[str]:
     """Return what is wrong between options that are right by themselves."""
     from torch.nn import ModuleDict  # the tasks have imported torch by now
 
-    mistakes = []
+    mistakes, reserved = [], ModuleDict()
     loader, encoder, evaluate = config.loader, config.model.encoder, config.evaluate
     if not config.tasks:
         mistakes.append("tasks: a job needs at least one task")
@@ -207,7 +207,7 @@ def _check(config: JobConfig) -> list[str]:
                 f"{encoder.num_hops}; give one number a layer"
             )
     for name in config.tasks:
-        if not name.isidentifier() or hasattr(ModuleDict, name):
+        if not name.isidentifier() or hasattr(reserved, name):
             mistakes.append(
                 f"tasks.{name}: no name for a task; take letters, digits and _, and no word that "
                 f"torch.nn.ModuleDict has taken, such as type, keys or train"

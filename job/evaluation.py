@@ -55,7 +55,10 @@ class TaskScore:
         for name, metric in self._metrics.items():
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                value = float(metric.compute())
+                try:
+                    value = float(metric.compute())
+                except ValueError:  # R2 of a single node
+                    continue
             if not caught:
                 values[name] = value
         return values
@@ -148,9 +151,9 @@ class Evaluation:
         self._check_select()
 
     @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher score is a better one."""
-        return self._select.rpartition("/")[2] not in LOWER_IS_BETTER
+    def sign(self) -> int:
+        """1 where a higher score is a better one, -1 where a lower one is."""
+        return -1 if self._select.rpartition("/")[2] in LOWER_IS_BETTER else 1
 
     def run(self, model: nn.Module, split: str) -> dict[str, dict[str, float]]:
         """Evaluate a model on a split; the same on every process."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from job.runtime import NonFiniteError, Runtime
+from mtl.loaders.stream import EMPTY
 
 
 class Meter:
@@ -24,8 +25,9 @@ class Meter:
 
     def __init__(self, runtime: Runtime, tasks: Sequence[str]) -> None:
         self._runtime, self._tasks = runtime, tuple(tasks)
-        self._waiting: tuple[int, Float[Tensor, " sums"], Tensor] | None = None
+        self._waiting: tuple[int, Float[Tensor, " sums"], Tensor, list[bool]] | None = None
         self._step_losses = self._no_losses()
+        self._labelled = [False] * len(self._tasks)
         self._step_edges = self._num_seeds = 0
         self._num_edges = self._seconds = self._clock = 0.0
         self.stop = False
@@ -38,6 +40,8 @@ class Meter:
     def add(self, losses: Float[Tensor, " tasks"], batch: Data) -> None:
         """Add this process's part of the losses of one microbatch."""
         self._step_losses += losses.double()
+        if batch.number != EMPTY:
+            self._labelled = [batch.num_targets[name] > 0 for name in self._tasks]
         self._step_edges += sum(batch.num_sampled_edges)
 
     def close(self, step: int, norm: Tensor, num_seeds: int) -> None:
@@ -53,7 +57,7 @@ class Meter:
         )
         sums = self._runtime.sum(torch.cat([self._step_losses, facts]))
         self.read()
-        self._waiting = (step, sums, norm.detach())
+        self._waiting = (step, sums, norm.detach(), self._labelled)
         self._step_losses, self._step_edges = self._no_losses(), 0
         self._num_seeds += num_seeds
         self._seconds += time.perf_counter() - self._clock
@@ -68,20 +72,23 @@ class Meter:
         }
 
     def read(self) -> dict[str, float]:
-        """Return the losses of the last closed step, `{train/TASK/loss: mean}`.
+        """Return the losses of the last closed step, `{train/TASK/loss: mean over its labels}`.
+
+        A task without a label in that step is left out.
 
         Raises:
             NonFiniteError: it had a loss or a gradient that is no finite number.
         """
         if self._waiting is None:
             return {}
-        step, sums, norm = self._waiting
+        step, sums, norm, labelled = self._waiting
         self._waiting = None
         *losses, num_edges, stop = sums.tolist()
         self._num_edges += num_edges
         self.stop = self.stop or stop > 0
         self._check(step, losses, float(norm))
-        metrics = {f"train/{t}/loss": x for t, x in zip(self._tasks, losses, strict=True)}
+        known = zip(self._tasks, losses, labelled, strict=True)
+        metrics = {f"train/{task}/loss": loss for task, loss, has_label in known if has_label}
         return {**metrics, "train/grad_norm": float(norm)}
 
     def _check(self, step: int, losses: list[float], norm: float) -> None:

@@ -34,11 +34,14 @@ def remember_run(
     tags: dict[str, str],
     step: int,
 ) -> None:
-    """Write mlflow.json: the run of an earlier start is continued."""
+    """Write mlflow.json: the run of an earlier start is continued.
+
+    A training that begins anew, at step 0, is a new run once MLflow has got points of the old one.
+    """
     path = run_dir / "mlflow.json"
     old = json.loads(path.read_text()) if path.exists() else {}
     params = {key[:250]: without_password(value)[:500] for key, value in leaves(config)}
-    if step == 0 and old.get("params") != params:
+    if step == 0 and (old.get("params") != params or old.get("offset", 0)):
         old = {}
     state = {
         "uri": target and absolute(target.uri),

@@ -40,7 +40,8 @@ def resolve(config: JobConfig, world_size: int) -> JobConfig:
     """
     size = config.loader.global_batch_size
     if size is None:
-        old = _read(config.run.dir).get("loader", {})
+        started = any(config.run.dir.glob("checkpoints/step_*"))
+        old = _read(config.run.dir).get("loader", {}) if started else {}
         size = old.get("global_batch_size") or config.loader.batch_size * world_size
     return replace(config, loader=replace(config.loader, global_batch_size=size))
 
@@ -69,12 +70,19 @@ def write_config(config: JobConfig, *, resumes: bool) -> None:
     aside.replace(config.run.dir / CONFIG)
 
 
+def is_finished(run_dir: Path) -> bool:
+    """Return whether a run has got its results."""
+    path = run_dir / SUMMARY
+    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["status"] == "finished"
+
+
 def say_finished(run_dir: Path) -> None:
     """Show the results of a run that has nothing left to do."""
-    print(f"{run_dir} is finished. Raise train.epochs to go on; give run.name=... for another run.")
-    summary = run_dir / SUMMARY
-    if summary.exists():
-        show(json.loads(summary.read_text(encoding="utf-8")), "test")
+    print(
+        f"{run_dir} is finished. Raise train.epochs (or evaluate.patience, if that ended it) to go "
+        f"on; give run.name=... for another run."
+    )
+    show(json.loads((run_dir / SUMMARY).read_text(encoding="utf-8")), "test")
 
 
 def tags(runtime: Runtime) -> dict[str, str]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 TIMEOUT = timedelta(minutes=10)
+SILENT_SECONDS = 2.0
+COMMON_CODES = (64, 65, 75, 76, 78)
+"""Endings that all processes of a machine come to together."""
 
 
 class CannotWriteError(UserError):
@@ -68,8 +71,7 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
         main(argv)
     except BaseException as error:
         code, message = _ending(error)
-    if message and os.environ.get("RANK", "0") == "0":
-        print(message, file=sys.stderr)
+    _say(message, common=code in COMMON_CODES)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # gloo's threads abort some finished processes in the interpreter's own exit
@@ -155,6 +157,10 @@ class Runtime:
             raise failure
         if code:
             raise _silent(code)
+
+    def all_agree(self, answer: bool) -> bool:
+        """Return whether the answer is yes on every process."""
+        return self.sum_int(int(answer)) == self.world_size
 
     def prepare(self, model: nn.Module, optimizer: Any) -> tuple[nn.Module, Any]:
         """Return model and optimizer for this device, precision and number of processes."""
@@ -286,6 +292,21 @@ def choose_precision(precision: Precision, *, on_gpu: bool) -> Precision:
     return "bf16" if has_bf16 else "fp32"
 
 
+def _say(message: str, *, common: bool) -> None:
+    """Print how this process ended.
+
+    What all processes find (a wrong configuration, say) is said once a machine. torchrun ends all
+    as soon as one has gone, so those that are silent wait for the one that speaks.
+    """
+    if not message:
+        return
+    rank = os.environ.get("RANK", "0")
+    if common and os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(SILENT_SECONDS)
+    else:
+        print(message if rank == "0" else f"[rank {rank}] {message}", file=sys.stderr)
+
+
 def _ending(error: BaseException) -> tuple[int, str]:
     """Return the exit code of an error and what to tell people about it."""
     match error:
@@ -296,7 +317,7 @@ def _ending(error: BaseException) -> tuple[int, str]:
             return error.exit_code, f"error: {lines}" if lines else ""
         case KeyboardInterrupt():
             return 130, "interrupted"
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EACCES):
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EACCES | errno.EISDIR):
             return CannotWriteError.exit_code, f"error: {error}"
     return 70, "".join(traceback.format_exception(error)).rstrip()
 

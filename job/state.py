@@ -1,5 +1,6 @@
 """state: exactly what a checkpoint holds."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,23 +21,24 @@ class Progress:
     """Step at which that was."""
     evaluations_without_gain: int = 0
     """Evaluations since then: early stopping counts them."""
-    stopped_early: bool = False
-    """`evaluate.patience` was exhausted."""
 
-    def update(self, score: float, *, higher_is_better: bool, patience: int | None) -> bool:
+    def is_over(self, num_steps: int, patience: int | None) -> bool:
+        """Return whether nothing is left to train: all steps done, or no gain for too long."""
+        exhausted = patience is not None and self.evaluations_without_gain >= patience
+        return self.step >= num_steps or exhausted
+
+    def update(self, score: float, sign: int) -> bool:
         """Take the score of an evaluation; return whether it is the best so far.
 
         Args:
-            score: the same on every process, so all stop alike.
-            higher_is_better: direction of the score.
-            patience: evaluations without a new best after which training stops early.
+            score: the same on every process, so all decide alike; NaN is never the best.
+            sign: 1 where higher is better, -1 where lower is.
         """
-        sign = 1 if higher_is_better else -1
-        improved = self.best_score is None or sign * score > sign * self.best_score
+        best = -math.inf if self.best_score is None else sign * self.best_score
+        improved = sign * score > best
         if improved:
             self.best_score, self.best_step = score, self.step
         self.evaluations_without_gain = 0 if improved else self.evaluations_without_gain + 1
-        self.stopped_early = patience is not None and self.evaluations_without_gain >= patience
         return improved
 
 

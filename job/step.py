@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from job.runtime import Runtime
 from mtl.balancing import Balancing
 from mtl.tasks.bound import BoundTask
-from mtl.tasks.losses import task_losses
+from mtl.tasks.losses import task_losses, weights
 
 
 def backward(
@@ -37,7 +37,8 @@ def backward(
     torch.manual_seed(microbatch_seed(seed, batch.number))
     with runtime.accumulate(model, last=batch.is_last):
         losses = task_losses(model(batch), batch, tasks)
-        runtime.backward(balancing.combine(losses) * runtime.world_size)
+        combined = balancing.combine(losses * weights(tasks, losses))
+        runtime.backward(combined * runtime.world_size)
     return losses.detach()
 
 

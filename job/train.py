@@ -58,7 +58,10 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
     resumed = checkpoints.resume(state)
     runtime.on_main(lambda: rundir.write_config(config, resumes=resumed))
-    if progress.step >= num_steps or progress.stopped_early:
+    patience = config.evaluate.patience
+    if runtime.all_agree(rundir.is_finished(config.run.dir)) and progress.is_over(
+        num_steps, patience
+    ):
         return runtime.on_main(lambda: rundir.say_finished(config.run.dir))
 
     tracker = open_tracker(
@@ -69,14 +72,16 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         total_steps=num_steps,
         world_size=runtime.world_size,
     )
-    tracker.begin(tree_of(config), store.card(), rundir.tags(runtime), progress.step)
+    card, tags = store.card(), rundir.tags(runtime)
+    runtime.on_main(lambda: tracker.begin(tree_of(config), card, tags, progress.step))
     meter = Meter(runtime, list(tasks))
     with summarized(tracker, progress, meter, runtime) as summary:
-        while progress.step < num_steps and not progress.stopped_early:
+        while not progress.is_over(num_steps, patience):
             meter.start()
             epoch = progress.step // order.steps_per_epoch + 1
+            epoch_end = epoch * order.steps_per_epoch
             for step, microbatches in stream.steps(
-                progress.step, epoch * order.steps_per_epoch, runtime.rank, runtime.world_size
+                progress.step, epoch_end, runtime.rank, runtime.world_size
             ):
                 optimizer.param_groups[0]["lr"] = learning_rate(config.optim, step, num_steps)
                 for batch in microbatches:
@@ -91,23 +96,22 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                 if progress.step % config.track.every_steps == 0:
                     tracker.log(meter.read(), progress.step)
                 if meter.stop:
-                    runtime.on_main(lambda: checkpoints.save(state))
-                    raise StoppedError(f"stopped at step {progress.step}; the same command goes on")
-            meter.read()
-            last = progress.step == num_steps
-            improved = False
-            if last or epoch % config.evaluate.every_epochs == 0:
-                results = evaluation.run(model, "val")
-                improved = progress.update(
-                    evaluation.score(results),
-                    higher_is_better=evaluation.higher_is_better,
-                    patience=config.evaluate.patience,
-                )
-                tracker.log(evaluation.flat("val", results), progress.step)
-            if last or improved or epoch % config.checkpoint.every_epochs == 0:
+                    break
+            meter.read()  # all of it is finite, or nothing is saved
+            save, last = meter.stop, progress.step == num_steps
+            if progress.step == epoch_end:
+                save = save or last or epoch % config.checkpoint.every_epochs == 0
+                if last or epoch % config.evaluate.every_epochs == 0:
+                    results = evaluation.run(model, "val")
+                    save = progress.update(evaluation.score(results), evaluation.sign) or save
+                    tracker.log(evaluation.flat("val", results), progress.step)
+            if save:
                 runtime.on_main(lambda: checkpoints.save(state))
+            if meter.stop:
+                raise StoppedError(f"stopped at step {progress.step}; the same command goes on")
 
-        checkpoints.restore_weights(runtime.unwrap(model), progress.best_step)
+        if progress.best_step is not None:
+            checkpoints.restore_weights(runtime.unwrap(model), progress.best_step)
         summary.update(evaluation.summary(model, ("val", "test")))
     return runtime.on_main(lambda: show(summary, "test"))
 

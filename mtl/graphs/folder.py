@@ -10,7 +10,7 @@ from mtl.graphs.writer import GraphWriter
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(Source):
-    """A graph folder, made by `job/prepare.py` or by a GraphWriter."""
+    """A graph folder, made by a GraphWriter."""
 
     path: Path
     """Where it is; it may be read-only."""

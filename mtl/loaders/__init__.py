@@ -7,10 +7,14 @@ from pydantic import AfterValidator, PositiveInt
 
 from mtl.plugin import Options
 
+MAX_NEIGHBORS = 100_000
+
 
 def _is_num_neighbors(number: int) -> int:
-    if number < 1 and number != -1:
-        raise ValueError(f"must be -1 (all) or at least 1, found {number}")
+    if not (number == -1 or 1 <= number <= MAX_NEIGHBORS):
+        raise ValueError(
+            f"must be -1 (all) or at least 1 (at most {MAX_NEIGHBORS}), found {number}"
+        )
     return number
 
 

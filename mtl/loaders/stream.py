@@ -171,7 +171,7 @@ def build_stream(
     Raises:
         ConfigError: the graph has several node or edge types.
     """
-    if len(store.node_types) > 1 or len(store.edge_types) > 1:
+    if len(store.node_types) != 1 or len(store.edge_types) != 1:
         raise ConfigError(
             f"graph: {store.name} has the node types {', '.join(store.node_types)} and "
             f"{len(store.edge_types)} edge types; training takes graphs with one of each so far"

@@ -1,8 +1,9 @@
 """model: input projections, one trunk that the tasks share, a head for each task."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import PositiveInt
+from pydantic import Field
 
 from mtl.models.encoders import Encoder
 from mtl.models.sharing import Sharing
@@ -17,7 +18,7 @@ class Model(Options):
     """The graph network that turns features into node embeddings."""
     sharing: Sharing
     """What the tasks have in common."""
-    dim: PositiveInt = 128
+    dim: Annotated[int, Field(ge=1, le=2**16)] = 128
     """Width of every hidden layer."""
     input_dropout: Share = 0.0
     """Share of the raw features that is dropped in training."""

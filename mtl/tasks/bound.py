@@ -93,6 +93,10 @@ def bind(task: Task, name: str, store: GraphStore) -> BoundTask:
             f"{path}.label: {task.label!r} is a {label.kind} label, {task.type} needs a "
             f"{task.kind} one (of that kind: {fitting or 'none'})"
         )
+    if label.kind == "class" and label.num_classes < 2:
+        raise ConfigError(
+            f"{path}.label: {task.label!r} has one class; there is nothing to predict"
+        )
     splits = store.splits(node_type)
     if task.split is not None and task.split not in splits:
         raise ConfigError(

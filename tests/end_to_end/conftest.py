@@ -102,9 +102,18 @@ def server(cache_home: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def start(server: Server) -> Callable[..., Job]:
-    """Start job/train.py (or another command) in a folder, as ranks that no agent looks after."""
+    """Start job/train.py (or another command) in a folder, as ranks that no agent looks after.
 
-    def start(cwd: Path, *argv: str, nproc: int = 1, script: str = "job/train.py") -> Job:
+    The last rank alone gets SIGTERM in the step `stop_at`.
+    """
+
+    def start(
+        cwd: Path,
+        *argv: str,
+        nproc: int = 1,
+        script: str = "job/train.py",
+        stop_at: int | None = None,
+    ) -> Job:
         ranks = environments(nproc)
         number = len(list(cwd.glob("*.out")))
         outputs = [(cwd / f"{number}.{r}.out", cwd / f"{number}.{r}.err") for r in range(nproc)]
@@ -118,8 +127,9 @@ def start(server: Server) -> Callable[..., Job]:
                 stdout=str(stdout),
                 stderr=str(stderr),
                 timeout=TIMEOUT_SECONDS,
+                stop_at=stop_at if rank == nproc - 1 else None,
             )
-            for environment, (stdout, stderr) in zip(ranks, outputs, strict=True)
+            for rank, (environment, (stdout, stderr)) in enumerate(zip(ranks, outputs, strict=True))
         ]
         return Job(server, pids, outputs)
 
@@ -130,7 +140,9 @@ def start(server: Server) -> Callable[..., Job]:
 def train(start: Callable[..., Job]) -> Callable[..., Ending]:
     """Run job/train.py with smoke.yaml, shrunk, and overrides; return how it ended."""
     job = [SMOKE, *TINY, "track.mlflow=null"]
-    return lambda cwd, *overrides, nproc=1: start(cwd, *job, *overrides, nproc=nproc).end()
+    return lambda cwd, *overrides, nproc=1, stop_at=None: start(
+        cwd, *job, *overrides, nproc=nproc, stop_at=stop_at
+    ).end()
 
 
 def environments(nproc: int) -> list[dict[str, str]]:

@@ -30,14 +30,11 @@ def uninterrupted(train, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stopped(start, wait_for_step, tmp_path_factory):
+def stopped(train, tmp_path_factory):
     """Folders of jobs that were stopped, by number of processes; one rank alone got the signal."""
     folders = {nproc: tmp_path_factory.mktemp(f"stopped{nproc}") for nproc in (1, 2)}
     for nproc, folder in folders.items():
-        job = start(folder, *smoke(*JOB), nproc=nproc)
-        wait_for_step(folder / "runs" / "smoke", 3)
-        job.kill(rank=nproc - 1)
-        assert job.end().codes == [75] * nproc
+        assert train(folder, *JOB, nproc=nproc, stop_at=7).codes == [75] * nproc
     return folders
 
 
@@ -54,8 +51,7 @@ def test_a_stop_saves_in_the_middle_of_the_epoch_and_says_75(nproc, stopped):
     ending = json.loads((run_dir / "exit.json").read_text())
     (checkpoint,) = (run_dir / "checkpoints").iterdir()
     step = int(checkpoint.name.removeprefix("step_"))
-    assert step >= 3
-    assert step % STEPS_PER_EPOCH
+    assert step == 7
     assert (ending["code"], f"step {step}" in ending["cause"]) == (75, True)
     summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("stopped", step)
@@ -68,6 +64,47 @@ def test_the_same_command_continues_to_the_last_bit(nproc, stopped, uninterrupte
     assert ending.code == 0, ending.stderr
     assert weights(folder).read_bytes() == weights(uninterrupted[nproc]).read_bytes()
     assert metrics(folder) == metrics(uninterrupted[nproc])
+
+
+@pytest.mark.parametrize("step", [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH])
+def test_a_stop_at_the_end_of_an_epoch_loses_neither_evaluation_nor_results(
+    step, uninterrupted, train, tmp_path
+):
+    assert train(tmp_path, *JOB, stop_at=step).code == 75
+    ending = train(tmp_path, *JOB)
+    assert ending.code == 0, ending.stderr
+    assert "test split" in ending.stdout
+    assert weights(tmp_path).read_bytes() == weights(uninterrupted[1]).read_bytes()
+    assert metrics(tmp_path) == metrics(uninterrupted[1])
+    assert results(tmp_path) == results(uninterrupted[1])
+
+
+def test_fewer_epochs_than_are_done_end_with_results(stopped, copy, train):
+    folder = copy(stopped[1])
+    first = train(folder, *JOB, "train.epochs=1", "loader.num_threads=2")
+    assert first.code == 0, first.stderr
+    assert "test/value/r2" in results(folder)
+
+
+def test_the_order_of_the_tasks_in_the_file_does_not_matter(stopped, uninterrupted, copy, start):
+    folder = copy(stopped[1])
+    lines = Path(smoke()[0]).read_text().splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if line.startswith("  segment:"))
+    lines[first], lines[first + 1] = lines[first + 1], lines[first]
+    (folder / "swapped.yaml").write_text("".join(lines))
+    ending = start(folder, str(folder / "swapped.yaml"), *smoke(*JOB)[1:]).end()
+    assert ending.code == 0, ending.stderr
+    found, expected = (load_file(weights(f)) for f in (folder, uninterrupted[1]))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_training_that_begins_anew_takes_the_new_batch_size(tmp_path, train):
+    bad = [*JOB[:2], "optim.algorithm=sgd", "optim.lr=1e30", "loader.global_batch_size=null"]
+    assert train(tmp_path, *bad).code == 76
+    good = ["loader.global_batch_size=null", "loader.batch_size=32"]
+    assert train(tmp_path, *good).code == 0
+    text = (tmp_path / "runs" / "smoke" / "config.yaml").read_text()
+    assert "global_batch_size: 32" in text
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
@@ -179,6 +216,11 @@ def metrics(folder):
         for name, value in record.items()
         if name.startswith(("train/", "val/"))
     }
+
+
+def results(folder):
+    """Return the metrics of the summary."""
+    return json.loads((folder / "runs" / "smoke" / "summary.json").read_text())["metrics"]
 
 
 def flip_a_byte(path):

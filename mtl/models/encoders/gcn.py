@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -40,9 +41,10 @@ class GcnConvolution(nn.Module):
     ) -> Float[Tensor, "destinations *tasks dim"]:
         """Return new embeddings of the destinations."""
         colptr, (row, col) = hop.colptr, hop.edge_index
-        norm = (hop.in_degree + 1).to(x.dtype).rsqrt()
+        exact = torch.promote_types(x.dtype, torch.float32)  # whatever autocast made of x
+        norm = (hop.in_degree + 1).to(exact).rsqrt()
         drawn = colptr.diff().clamp(min=1)
-        scale = hop.in_degree[: hop.num_destinations].to(x.dtype) / drawn
+        scale = hop.in_degree[: hop.num_destinations].to(exact) / drawn
         neighbors = weighted_sum(x, (norm[row] * norm[col] * scale[col]), colptr, row)
         loop = norm[: hop.num_destinations].square()
         itself = x[: hop.num_destinations] * loop.view(-1, *[1] * (x.dim() - 1))

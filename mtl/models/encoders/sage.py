@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -32,7 +33,7 @@ class SageConvolution(nn.Module):
     ) -> Float[Tensor, "destinations *tasks dim"]:
         """Return new embeddings of the destinations."""
         colptr, (row, col) = hop.colptr, hop.edge_index
-        weight = 1 / colptr.diff().clamp(min=1).to(x.dtype)
+        weight = 1 / colptr.diff().clamp(min=1).to(torch.promote_types(x.dtype, torch.float32))
         mean = weighted_sum(x, weight[col], colptr, row)
         out: Tensor = self.root(x[: hop.num_destinations]) + self.neighbors(mean)
         return out
