@@ -107,6 +107,34 @@ def test_a_training_that_begins_anew_takes_the_new_batch_size(tmp_path, train):
     assert "global_batch_size: 32" in text
 
 
+def test_a_stop_never_saves_numbers_that_are_not_finite(tmp_path, train):
+    ending = train(tmp_path, *JOB, "optim.algorithm=sgd", "optim.lr=1e30", stop_at=2)
+    assert ending.code == 76
+    assert not list((tmp_path / "runs" / "smoke").glob("checkpoints/step_*"))
+
+
+def test_checkpoints_are_listed_and_verified(uninterrupted, copy, start):
+    folder = copy(uninterrupted[1])
+    run_dir = str(folder / "runs" / "smoke")
+    good = start(folder, run_dir, script="job/checkpoint.py").end()
+    assert (good.code, good.stdout.count("whole")) == (0, good.stdout.count("step_"))
+    flip_a_byte(weights(folder))
+    bad = start(folder, run_dir, script="job/checkpoint.py").end()
+    assert (bad.code, bad.stdout.count("DAMAGED: model.safetensors")) == (65, 1)
+
+
+def test_evaluate_gives_the_numbers_of_the_run_and_refuses_another_graph(
+    uninterrupted, copy, start
+):
+    folder = copy(uninterrupted[1])
+    run_dir = str(folder / "runs" / "smoke")
+    same = start(folder, run_dir, script="job/evaluate.py", nproc=2).end()
+    assert same.code == 0, same.stderr
+    assert f"{results(folder)['test/value/r2']:.3f}" in same.stdout
+    other = start(folder, run_dir, "graph.seed=5", script="job/evaluate.py").end()
+    assert (other.code, "another graph" in other.stderr) == (64, True)
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_other_processes_continue_to_1e_9(before, after, stopped, uninterrupted, copy, train):
     folder = copy(stopped[before])
