@@ -72,8 +72,10 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         total_steps=num_steps,
         world_size=runtime.world_size,
     )
-    card, tags = store.card(), rundir.tags(runtime)
-    runtime.on_main(lambda: tracker.begin(tree_of(config), card, tags, progress.step))
+    first = progress.step
+    runtime.on_main(
+        lambda: tracker.begin(tree_of(config), store.card(), rundir.tags(runtime), first)
+    )
     meter = Meter(runtime, list(tasks))
     with summarized(tracker, progress, meter, runtime) as summary:
         while not progress.is_over(num_steps, patience):
@@ -100,12 +102,12 @@ def train(config: JobConfig, runtime: Runtime) -> None:
             meter.read()  # all of it is finite, or nothing is saved
             save, last = meter.stop, progress.step == num_steps
             if progress.step == epoch_end:
-                save = save or last or epoch % config.checkpoint.every_epochs == 0
+                save = save or epoch % config.checkpoint.every_epochs == 0
                 if last or epoch % config.evaluate.every_epochs == 0:
                     results = evaluation.run(model, "val")
                     save = progress.update(evaluation.score(results), evaluation.sign) or save
                     tracker.log(evaluation.flat("val", results), progress.step)
-            if save:
+            if save or progress.is_over(num_steps, patience):
                 runtime.on_main(lambda: checkpoints.save(state))
             if meter.stop:
                 raise StoppedError(f"stopped at step {progress.step}; the same command goes on")

@@ -107,6 +107,17 @@ def test_a_training_that_begins_anew_takes_the_new_batch_size(tmp_path, train):
     assert "global_batch_size: 32" in text
 
 
+def test_a_run_that_stopped_early_is_finished_until_it_may_be_more_patient(tmp_path, train):
+    job = [*JOB[:3], "optim.lr=0.3", "checkpoint.every_epochs=50"]
+    assert train(tmp_path, *job, "train.epochs=30", "evaluate.patience=2").code == 0
+    steps = json.loads((tmp_path / "runs" / "smoke" / "summary.json").read_text())["step"]
+    assert steps < 30 * STEPS_PER_EPOCH
+    again = train(tmp_path, *job, "train.epochs=30", "evaluate.patience=2")
+    assert (again.code, "is finished" in again.stdout) == (0, True)
+    more = train(tmp_path, *job, "train.epochs=30", "evaluate.patience=3")
+    assert (more.code, "is finished" in more.stdout) == (0, False)
+
+
 def test_a_stop_never_saves_numbers_that_are_not_finite(tmp_path, train):
     ending = train(tmp_path, *JOB, "optim.algorithm=sgd", "optim.lr=1e30", stop_at=2)
     assert ending.code == 76
