@@ -6,26 +6,17 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from job.config import Checkpoint
 from job.runtime import run_command
-from job.state import Progress, TrainState
 from mtl.errors import ConfigError, DataError
 
-VERSION = 1
-MODEL, OPTIMIZER, STATE, MANIFEST = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-    "manifest.json",
-)
+if TYPE_CHECKING:
+    from job.state import Progress, TrainState
+
+VERSION, MANIFEST = 1, "manifest.json"
 
 
 class Checkpoints:
@@ -40,25 +31,19 @@ class Checkpoints:
     def __init__(self, run_dir: Path, options: Checkpoint, graph: str) -> None:
         self.folder, self.options, self.graph = run_dir / "checkpoints", options, graph
 
-    def save(self, state: TrainState) -> Path:
+    def save(self, state: "TrainState") -> Path:
         """Write a checkpoint aside, move it into place, and remove what is no longer kept."""
         progress = state.progress
         final = self.folder / f"step_{progress.step:08d}"
         aside = self.folder / f".{final.name}.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        model = {
-            k: v.contiguous() for k, v in state.runtime.unwrap(state.model).state_dict().items()
-        }
-        save_file(model, aside / MODEL)
-        save_file(dict(_optimizer_tensors(state)), aside / OPTIMIZER)
-        (aside / STATE).write_text(json.dumps(state.scalars(), indent=2) + "\n")
+        state.write(aside)
         manifest = {
             "version": VERSION,
             "graph": self.graph,
             "progress": vars(progress),
-            "versions": {"torch": torch.__version__},
-            "files": {name: _identity(aside / name) for name in (MODEL, OPTIMIZER, STATE)},
+            "files": {path.name: _identity(path) for path in sorted(aside.iterdir())},
         }
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         for path in (*aside.iterdir(), aside):
@@ -69,7 +54,7 @@ class Checkpoints:
         self._prune(progress)
         return final
 
-    def resume(self, state: TrainState) -> bool:
+    def resume(self, state: "TrainState") -> bool:
         """Go on from the newest checkpoint that is whole; return whether there is one.
 
         The main process chooses, so that all processes go on from the same one.
@@ -78,7 +63,9 @@ class Checkpoints:
         newest = self._newest() if runtime.is_main else None
         number = runtime.sum_int(0 if newest is None else 1 + _step_of(newest))
         if number:
-            self.restore(state, self.path(number - 1))
+            folder = self.path(number - 1)
+            self._check_graph(folder)
+            state.read(folder)
         return number > 0
 
     def _newest(self) -> Path | None:
@@ -91,7 +78,7 @@ class Checkpoints:
             print(message, file=sys.stderr)
         return None
 
-    def newest_progress(self) -> Progress:
+    def newest_progress(self) -> dict[str, Any]:
         """Return how far the newest whole checkpoint is.
 
         Raises:
@@ -100,7 +87,8 @@ class Checkpoints:
         newest = self._newest()
         if newest is None:
             raise ConfigError(f"run.dir: {self.folder} holds no whole checkpoint; train first")
-        return Progress(**json.loads((newest / MANIFEST).read_text())["progress"])
+        progress: dict[str, Any] = json.loads((newest / MANIFEST).read_text())["progress"]
+        return progress
 
     def all(self) -> list[Path]:
         """Return all checkpoints, oldest first, whole or not."""
@@ -111,24 +99,11 @@ class Checkpoints:
         """Return the folder of the checkpoint of a step."""
         return self.folder / f"step_{step:08d}"
 
-    def restore(self, state: TrainState, folder: Path) -> None:
-        """Put a checkpoint into model, optimizer and progress.
+    def whole(self, step: int) -> Path:
+        """Return the folder of a step's checkpoint, checked.
 
         Raises:
-            ConfigError: it is of another graph or another model.
-        """
-        self._check_graph(folder)
-        scalars = json.loads((folder / STATE).read_text())
-        restore_model(state.runtime.unwrap(state.model), folder)
-        _restore_optimizer(state, load_file(folder / OPTIMIZER), scalars["param_groups"])
-        state.runtime.scaler_state = scalars["scaler"]
-        vars(state.progress).update(scalars["progress"])
-
-    def restore_weights(self, model: nn.Module, step: int | None) -> None:
-        """Put the weights of a step into a model.
-
-        Raises:
-            ConfigError: there is no such checkpoint, or it belongs to another model.
+            ConfigError: there is none, or it is of another graph.
             DataError: it is damaged.
         """
         steps = [_step_of(folder) for folder in self.all()]
@@ -141,7 +116,7 @@ class Checkpoints:
         if fault is not None:
             raise DataError(f"{self.path(step)}: {fault}")
         self._check_graph(self.path(step))
-        restore_model(model, self.path(step))
+        return self.path(step)
 
     def _check_graph(self, folder: Path) -> None:
         trained_on = json.loads((folder / MANIFEST).read_text())["graph"]
@@ -152,32 +127,12 @@ class Checkpoints:
                 f"run.dir"
             )
 
-    def _prune(self, progress: Progress) -> None:
+    def _prune(self, progress: "Progress") -> None:
         keep = {path.name for path in self.all()[-self.options.keep :]}
         keep |= {self.path(progress.step).name, self.path(progress.best_step or 0).name}
         for path in self.all():
             if path.name not in keep:
                 shutil.rmtree(path)
-
-
-def restore_model(model: nn.Module, folder: Path) -> None:
-    """Put the weights of a checkpoint into the model.
-
-    Raises:
-        ConfigError: they belong to another model.
-    """
-    found, wanted = load_file(folder / MODEL), model.state_dict()
-    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    different = [
-        f"{name}: {shapes.get(name, 'missing')} there, {tuple(wanted[name].shape)} here"
-        if name in wanted
-        else f"{name}: only there"
-        for name in sorted(wanted.keys() | found.keys())
-        if name not in wanted or shapes.get(name) != tuple(wanted[name].shape)
-    ]
-    if different:
-        raise ConfigError(f"run.dir: {folder} holds another model: " + "; ".join(different[:5]))
-    model.load_state_dict(found)
 
 
 def verify(folder: Path) -> str | None:
@@ -199,37 +154,6 @@ def verify(folder: Path) -> str | None:
 
 def _step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step_"))
-
-
-def _trained(state: TrainState) -> list[str]:
-    """Return the names of the weights that the optimizer holds, in its order."""
-    model = state.runtime.unwrap(state.model)
-    return [name for name, weight in model.named_parameters() if weight.requires_grad]
-
-
-def _optimizer_tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
-    """Yield `MOMENT/WEIGHT`, by name: the order of the tasks in the YAML does not matter."""
-    names = _trained(state)
-    for index, values in state.optimizer.state_dict()["state"].items():
-        for moment, tensor in values.items():
-            if isinstance(tensor, Tensor):
-                yield f"{moment}/{names[index]}", tensor.contiguous()
-
-
-def _restore_optimizer(
-    state: TrainState, tensors: dict[str, Tensor], param_groups: list[dict[str, Any]]
-) -> None:
-    index = {name: i for i, name in enumerate(_trained(state))}
-    values: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        moment, _, name = key.partition("/")
-        values.setdefault(index[name], {})[moment] = tensor
-    current = state.optimizer.state_dict()["param_groups"]
-    groups = [
-        {**saved, "params": group["params"]}
-        for saved, group in zip(param_groups, current, strict=True)
-    ]
-    state.optimizer.load_state_dict({"state": values, "param_groups": groups})
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
     from job.checkpoint import Checkpoints
     from job.evaluation import Evaluation
     from job.results import show
+    from job.state import read_weights
     from mtl.graphs.cache import open_graph
     from mtl.models.multitask import build_model
     from mtl.tasks.bound import bind_tasks
@@ -57,7 +58,7 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
     evaluation = Evaluation(config, store, tasks, runtime)
     model = build_model(config.model, store, tasks).to(runtime.dtype)
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
-    checkpoints.restore_weights(model, _step(checkpoint, checkpoints))
+    read_weights(model, checkpoints.whole(_step(checkpoint, checkpoints)))
     summary = evaluation.summary(runtime.prepare_evaluation(model), (split,))
     runtime.on_main(lambda: show(summary, split))
 
@@ -66,8 +67,8 @@ def _step(checkpoint: str, checkpoints: "Checkpoints") -> int:
     """Return the step that best, last or a number stands for."""
     progress = checkpoints.newest_progress()
     if checkpoint in ("best", "last"):
-        step = progress.best_step if checkpoint == "best" else progress.step
-        return progress.step if step is None else step
+        step = progress["best_step"] if checkpoint == "best" else None
+        return int(progress["step"] if step is None else step)
     if not checkpoint.isdecimal():
         raise ConfigError(f"checkpoint: expected best, last or a step, found {checkpoint!r}")
     return int(checkpoint)

@@ -1,12 +1,20 @@
 """state: exactly what a checkpoint holds."""
 
+import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from torch import nn, optim
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn, optim
 
 from job.runtime import Runtime
+from mtl.errors import ConfigError
+
+MODEL, OPTIMIZER, SCALARS = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
 @dataclass
@@ -55,14 +63,77 @@ class TrainState:
     runtime: Runtime
     progress: Progress = field(default_factory=Progress)
 
-    def scalars(self) -> dict[str, Any]:
-        """Return what is no tensor, for state.json."""
+    def write(self, folder: Path) -> None:
+        """Write all of it into a folder: tensors as safetensors, the rest as JSON."""
+        weights = self.runtime.unwrap(self.model).state_dict()
+        save_file({name: w.contiguous() for name, w in weights.items()}, folder / MODEL)
+        save_file(dict(self._moments()), folder / OPTIMIZER)
         groups = [
             {key: value for key, value in group.items() if key != "params"}
             for group in self.optimizer.state_dict()["param_groups"]
         ]
-        return {
+        scalars = {
             "progress": vars(self.progress),
             "param_groups": groups,
             "scaler": self.runtime.scaler_state,
+            "versions": {"torch": torch.__version__},
         }
+        (folder / SCALARS).write_text(json.dumps(scalars, indent=2) + "\n")
+
+    def read(self, folder: Path) -> None:
+        """Take what `write` wrote.
+
+        Raises:
+            ConfigError: it is of another model.
+        """
+        scalars = json.loads((folder / SCALARS).read_text())
+        read_weights(self.runtime.unwrap(self.model), folder)
+        self._read_moments(load_file(folder / OPTIMIZER), scalars["param_groups"])
+        self.runtime.scaler_state = scalars["scaler"]
+        vars(self.progress).update(scalars["progress"])
+
+    def _trained(self) -> list[str]:
+        """Return the names of the weights that the optimizer holds, in its order."""
+        model = self.runtime.unwrap(self.model)
+        return [name for name, weight in model.named_parameters() if weight.requires_grad]
+
+    def _moments(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield `MOMENT/WEIGHT`, by name: the order of the tasks in the YAML does not matter."""
+        names = self._trained()
+        for index, values in self.optimizer.state_dict()["state"].items():
+            for moment, tensor in values.items():
+                if isinstance(tensor, Tensor):
+                    yield f"{moment}/{names[index]}", tensor.contiguous()
+
+    def _read_moments(self, tensors: dict[str, Tensor], param_groups: list[dict[str, Any]]) -> None:
+        index = {name: i for i, name in enumerate(self._trained())}
+        values: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            moment, _, name = key.partition("/")
+            values.setdefault(index[name], {})[moment] = tensor
+        current = self.optimizer.state_dict()["param_groups"]
+        groups = [
+            {**saved, "params": group["params"]}
+            for saved, group in zip(param_groups, current, strict=True)
+        ]
+        self.optimizer.load_state_dict({"state": values, "param_groups": groups})
+
+
+def read_weights(model: nn.Module, folder: Path) -> None:
+    """Put the weights of a checkpoint into the model.
+
+    Raises:
+        ConfigError: they belong to another model.
+    """
+    found, wanted = load_file(folder / MODEL), model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    different = [
+        f"{name}: {shapes.get(name, 'missing')} there, {tuple(wanted[name].shape)} here"
+        if name in wanted
+        else f"{name}: only there"
+        for name in sorted(wanted.keys() | found.keys())
+        if name not in wanted or shapes.get(name) != tuple(wanted[name].shape)
+    ]
+    if different:
+        raise ConfigError(f"run.dir: {folder} holds another model: " + "; ".join(different[:5]))
+    model.load_state_dict(found)

@@ -34,7 +34,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.meter import Meter
     from job.optim import build_optimizer, learning_rate
     from job.results import show, summarized
-    from job.state import TrainState
+    from job.state import TrainState, read_weights
     from job.step import backward, warm_up
     from job.track import open_tracker
     from mtl.graphs.cache import open_graph
@@ -113,7 +113,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                 raise StoppedError(f"stopped at step {progress.step}; the same command goes on")
 
         if progress.best_step is not None:
-            checkpoints.restore_weights(runtime.unwrap(model), progress.best_step)
+            read_weights(runtime.unwrap(model), checkpoints.whole(progress.best_step))
         summary.update(evaluation.summary(model, ("val", "test")))
     return runtime.on_main(lambda: show(summary, "test"))
 
