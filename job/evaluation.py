@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from job.comparison import sign
 from job.config import JobConfig
 from job.runtime import Runtime
 from mtl.collective import Collective
@@ -65,7 +66,6 @@ class TaskScore:
 
 
 Results = Mapping[str, Mapping[str, float]]
-LOWER_IS_BETTER = ("loss", "mae", "rmse", "mse")
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ class Evaluation:
     @property
     def sign(self) -> int:
         """1 where a higher score is a better one, -1 where a lower one is."""
-        return -1 if self._select.rpartition("/")[2] in LOWER_IS_BETTER else 1
+        return sign(self._select)
 
     def run(self, model: nn.Module, split: str) -> dict[str, dict[str, float]]:
         """Evaluate a model on a split; the same on every process."""

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -48,6 +49,7 @@ class MicrobatchLoader(NeighborLoader):
     ) -> None:
         self.tasks, self.order, self.split = tasks, order, split
         self._colptr, _ = store.csc(store.edge_types[0])
+        self._num_targets_of = lru_cache(maxsize=16)(self._count)  # one count for all of a step
         super().__init__(
             store.data(),
             sampler.num_neighbors,
@@ -85,9 +87,12 @@ class MicrobatchLoader(NeighborLoader):
         """Count without asking other processes: all know the order and all labels."""
         if number is None:
             return dict.fromkeys(self.tasks, 0)
-        step = self.order.step(number // self.order.microbatches_per_step)
+        return self._num_targets_of(number // self.order.microbatches_per_step)
+
+    def _count(self, step: int) -> dict[str, int]:
+        parts = self.order.step(step)
         return {
-            name: sum(num_targets(task, seeds[task.node_type], self.split) for seeds in step)
+            name: sum(num_targets(task, seeds[task.node_type], self.split) for seeds in parts)
             for name, task in self.tasks.items()
         }
 

@@ -54,7 +54,6 @@ class Trunk(nn.Module):
     def __init__(self, encoder: Encoder, dim: int) -> None:
         super().__init__()
         layers = range(encoder.num_layers)
-        self.num_hops = encoder.num_hops
         self.convolutions = nn.ModuleList(
             encoder.convolution(dim, layer)  # type: ignore[misc]
             for layer in layers
