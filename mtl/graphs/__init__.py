@@ -21,6 +21,7 @@ _NOT_SOURCES = {
     "schema",
     "splits",
     "store",
+    "topology",
     "validate",
     "writer",
 }
