@@ -3,11 +3,8 @@
 import pickle
 import warnings
 from collections import defaultdict
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
-from uuid import uuid4
 
 import numpy as np
 from numpy._core.multiarray import _reconstruct
@@ -71,24 +68,3 @@ def _matrix(content: Any) -> np.ndarray:
     if rows.ndim != 2:
         raise ValueError(f"{rows.ndim} dimensions instead of 2")
     return rows
-
-
-def download(url: str, path: Path) -> None:
-    """Fetch a file aside, then rename it.
-
-    Raises:
-        DataError: it cannot be fetched; says what to place where.
-    """
-    aside = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with urlopen(url, timeout=30) as response:
-            content = response.read()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except (OSError, HTTPException, ValueError) as error:
-        aside.unlink(missing_ok=True)
-        raise DataError(
-            f"{path}: missing, and {url} cannot be downloaded ({error}); place the files "
-            f"{path.name.rsplit('.', 1)[0]}... ({', '.join(PARTS)}) into {path.parent}"
-        ) from error

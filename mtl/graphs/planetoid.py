@@ -9,7 +9,8 @@ from pydantic import Field
 
 from mtl.errors import ConfigError, DataError
 from mtl.graphs import Source
-from mtl.graphs._planetoid_raw import PARTS, download, read_raw
+from mtl.graphs._download import download
+from mtl.graphs._planetoid_raw import PARTS, read_raw
 from mtl.graphs.splits import random_split
 from mtl.graphs.writer import GraphWriter
 
@@ -41,10 +42,12 @@ class Planetoid(Source):
     def files(self) -> list[Path]:
         """Return the raw files; download those that are missing."""
         folder = self.root / self.name / "raw"
-        paths = [folder / f"ind.{self.name.lower()}.{part}" for part in PARTS]
+        stem = f"ind.{self.name.lower()}"
+        paths = [folder / f"{stem}.{part}" for part in PARTS]
         for path in paths:
             if not path.is_file():
-                download(f"{self.url}/{path.name}", path)
+                place = f"the files {stem}... ({', '.join(PARTS)})"
+                download(f"{self.url}/{path.name}", path, place)
         return paths
 
     def write(self, writer: GraphWriter) -> None:

@@ -1,0 +1,102 @@
+"""Photo and Computers: goods bought together, from the raw file that PyG reads, never unpickled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy.sparse import csr_matrix
+
+from mtl.errors import DataError
+from mtl.graphs import Source
+from mtl.graphs._download import download
+from mtl.graphs.splits import random_split
+from mtl.graphs.writer import GraphWriter
+
+NODE = "node"
+NUM_TRAIN, NUM_VAL = 20, 30  # of each class (Shchur et al., 2018)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amazon(Source):
+    """Goods with a category `y` and `log_degree`; splits `random` and `random_60_20_20`.
+
+    `random` is the literature's: 20 goods of each category train, 30 validate, the rest test.
+    """
+
+    name: Literal["Photo", "Computers"] = "Photo"
+    """Which graph."""
+    root: Path
+    """The raw file is read from ROOT/NAME/raw, downloaded there where it is missing."""
+    url: str = "https://github.com/shchur/gnn-benchmark/raw/master/data/npz"
+    """Where a missing file is downloaded from."""
+    normalize_features: bool = True
+    """Scale the words of each good's reviews to a sum of 1, as the literature does."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of both splits."""
+
+    def files(self) -> list[Path]:
+        """Return the raw file; download it if it is missing."""
+        file = f"amazon_electronics_{self.name.lower()}.npz"
+        path = self.root / self.name / "raw" / file
+        if not path.is_file():
+            download(f"{self.url}/{file}", path, file)
+        return [path]
+
+    def write(self, writer: GraphWriter) -> None:
+        """Write the graph."""
+        features, classes, edges = _read(self.files()[0])
+        num_nodes, num_classes = len(features), int(classes.max(initial=0)) + 1
+        if self.normalize_features:
+            features /= np.maximum(features.sum(axis=1, keepdims=True), np.float32(1))
+        writer.add_nodes(NODE, num_nodes, features)
+        writer.add_label(NODE, "y", "class", classes, num_classes=num_classes)
+        degree = np.bincount(edges[1], minlength=num_nodes)
+        writer.add_label(NODE, "log_degree", "regression", np.log1p(degree))
+        rng = np.random.default_rng(self.seed)
+        writer.add_split(NODE, "random", _split_classes(classes, rng))
+        writer.add_split(NODE, "random_60_20_20", random_split(num_nodes, 0.6, rng))
+        writer.add_edges((NODE, "to", NODE), *edges)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return features [nodes, words] of 0 and 1, classes, edges both ways, once each, no loops.
+
+    Raises:
+        DataError: the file is broken.
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            words, pairs = _matrix(file, "attr"), _matrix(file, "adj").tocoo()
+            classes = np.asarray(file["labels"])
+        num_nodes = len(classes)
+        if words.shape[0] != num_nodes or pairs.shape != (num_nodes, num_nodes):
+            shapes = f"{words.shape}, {pairs.shape}"
+            raise ValueError(f"{num_nodes} labels, but features and edges of {shapes}")
+        if classes.dtype.kind not in "iu" or classes.min(initial=0) < 0:
+            raise ValueError("labels: expected whole numbers from 0")
+        features = words.toarray().astype(np.float32)
+    except Exception as error:  # a broken file may raise any exception
+        raise DataError(f"{path}: cannot be read as gnn-benchmark's .npz: {error}") from error
+    features[features > 0] = 1
+    one_way = np.stack([pairs.row, pairs.col]).astype(np.int64)
+    one_way = one_way[:, one_way[0] != one_way[1]]
+    return features, classes, np.unique(np.hstack([one_way, one_way[::-1]]), axis=1)
+
+
+def _matrix(file: np.lib.npyio.NpzFile, name: str) -> csr_matrix:
+    parts = tuple(file[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
+    matrix = csr_matrix(parts, shape=tuple(file[f"{name}_shape"]))
+    matrix.check_format(full_check=True)  # scipy would read out of range
+    return matrix
+
+
+def _split_classes(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw uint8 [nodes]: of each class 20 train and 30 val, the rest test."""
+    split = np.full(len(classes), 3, np.uint8)
+    for kind in np.unique(classes):
+        drawn = rng.permutation(np.flatnonzero(classes == kind))
+        split[drawn[:NUM_TRAIN]] = 1
+        split[drawn[NUM_TRAIN : NUM_TRAIN + NUM_VAL]] = 2
+    return split
