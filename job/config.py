@@ -20,7 +20,7 @@ from job.yaml12 import parse
 from mtl.balancing import Balancing
 from mtl.errors import ConfigError
 from mtl.graphs import Source
-from mtl.loaders import Loader, NumNeighbors
+from mtl.loaders import Loader, NumNeighbors, num_hops
 from mtl.models import Model
 from mtl.plugin import Options, Share, dump, explain
 from mtl.tasks import Task
@@ -84,7 +84,7 @@ class Evaluate(Options):
     """Stop after so many evaluations without improvement; null trains to the end."""
     batch_size: PositiveInt = 1024
     """Seeds that a process evaluates at a time."""
-    num_neighbors: tuple[NumNeighbors, ...] | None = None
+    num_neighbors: NumNeighbors | None = None
     """Neighbours per hop in evaluation, drawn the same every time; -1 takes all. Default: those of
     the loader."""
 
@@ -201,9 +201,9 @@ def _check(config: JobConfig) -> list[str]:
         ("loader.num_neighbors", loader.num_neighbors),
         ("evaluate.num_neighbors", evaluate.num_neighbors or loader.num_neighbors),
     ):
-        if encoder.num_hops and len(neighbors) != encoder.num_hops:
+        if encoder.num_hops and num_hops(neighbors) != encoder.num_hops:
             mistakes.append(
-                f"{path}: has {len(neighbors)} hops, but model.encoder.num_layers is "
+                f"{path}: has {num_hops(neighbors)} hops, but model.encoder.num_layers is "
                 f"{encoder.num_hops}; give one number a layer"
             )
     for name in config.tasks:

@@ -1,100 +1,28 @@
-"""stream: microbatches by number, made ahead of time by threads."""
+"""stream: microbatches in the order of the data, made ahead of time by threads."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch_geometric.data import Data
-from torch_geometric.loader import NeighborLoader
+from torch import Tensor
+from torch_geometric.data import Data, HeteroData
 
 from mtl.errors import ConfigError
+from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
-from mtl.loaders import Loader
+from mtl.graphs.topology import Topology
+from mtl.loaders import DEFAULT, Loader
+from mtl.loaders.microbatch import MicrobatchLoader
 from mtl.loaders.samplers.numba import NumbaSampler
+from mtl.loaders.samplers.pyg import PyGSampler
 from mtl.loaders.seeds import SeedOrder, Seeds
+from mtl.plugin import nearest
 from mtl.tasks.bound import SPLITS, BoundTask
 
-EMPTY = -1
-"""Number of a microbatch without seeds."""
-
-
-class MicrobatchLoader(NeighborLoader):
-    """PyG's loader, indexed by the number of a microbatch.
-
-    One sampling call serves the seeds of all tasks. A batch carries, beside what PyG puts there,
-    `rows[task]` (which seeds the task reads), `target[task]` and `num_targets[task]` (how many
-    losses the whole step adds up, over all of its microbatches).
-
-    Args:
-        store: the graph.
-        tasks: what the seeds are labelled with.
-        sampler: draws the neighbours.
-        order: which seeds stand in which microbatch.
-        split: train, val or test.
-    """
-
-    def __init__(
-        self,
-        store: GraphStore,
-        tasks: Mapping[str, BoundTask],
-        sampler: NumbaSampler,
-        order: SeedOrder,
-        split: str,
-    ) -> None:
-        self.tasks, self.order, self.split = tasks, order, split
-        self._colptr, _ = store.csc(store.edge_types[0])
-        self._num_targets_of = lru_cache(maxsize=16)(self._count)  # one count for all of a step
-        super().__init__(
-            store.data(),
-            sampler.num_neighbors,
-            input_nodes=torch.arange(1),  # microbatches are asked for by number, without an end
-            neighbor_sampler=sampler,
-            filter_per_worker=True,
-        )
-
-    def collate_fn(self, index: list[int | None]) -> Data:
-        """Make the microbatch of that number; None makes an empty one."""
-        (number,) = index
-        seeds = self._seeds(number)
-        output = self.node_sampler.sample(seeds, key=0 if number is None else number)
-        output.metadata = (torch.from_numpy(seeds), None)
-        batch: Data = self.filter_fn(output)
-        batch.number = EMPTY if number is None else number
-        batch.in_degree = self._in_degree(batch.n_id.numpy())
-        rows = {name: task.rows(seeds, self.split) for name, task in self.tasks.items()}
-        batch.rows = {name: torch.from_numpy(r) for name, r in rows.items()}
-        batch.target = {name: task.targets(seeds[rows[name]]) for name, task in self.tasks.items()}
-        batch.num_targets = self._num_targets(number)
-        return batch
-
-    def _seeds(self, number: int | None) -> Int[np.ndarray, " seeds"]:
-        if number is None:
-            return np.empty(0, np.int64)
-        (seeds,) = self.order.microbatch(number).values()
-        return seeds
-
-    def _in_degree(self, nodes: Int[np.ndarray, " nodes"]) -> torch.Tensor:
-        """Return the number of in-neighbours in the whole graph."""
-        return torch.from_numpy(self._colptr[nodes + 1] - self._colptr[nodes])
-
-    def _num_targets(self, number: int | None) -> dict[str, int]:
-        """Count without asking other processes: all know the order and all labels."""
-        if number is None:
-            return dict.fromkeys(self.tasks, 0)
-        return self._num_targets_of(number // self.order.microbatches_per_step)
-
-    def _count(self, step: int) -> dict[str, int]:
-        parts = self.order.step(step)
-        return {
-            name: sum(num_targets(task, seeds[task.node_type], self.split) for seeds in parts)
-            for name, task in self.tasks.items()
-        }
+Batch = Data | HeteroData
 
 
 class Stream:
@@ -105,32 +33,46 @@ class Stream:
 
     Args:
         loader: makes a microbatch of a number.
-        num_threads: threads that make them.
-        prefetch: microbatches made ahead of the one in use.
+        num_threads: threads that make them; 0 makes each when it is taken.
+        prefetch: microbatches made ahead of the one in use, at most.
+        prefetch_bytes: memory of those, by the size of the largest so far; one is always made.
     """
 
-    def __init__(self, loader: MicrobatchLoader, num_threads: int = 1, prefetch: int = 4) -> None:
+    def __init__(
+        self,
+        loader: MicrobatchLoader,
+        num_threads: int = 1,
+        prefetch: int = 4,
+        prefetch_bytes: int = 1 << 30,
+    ) -> None:
         self.loader, self.order = loader, loader.order
         self._num_threads, self._prefetch = num_threads, prefetch
+        self._prefetch_bytes, self._largest = prefetch_bytes, 1
 
-    def microbatches(self, numbers: Iterable[int | None]) -> Iterator[Data]:
+    def microbatches(self, numbers: Iterable[int | None]) -> Iterator[Batch]:
         """Yield the microbatches of these numbers, in this order."""
-        with ThreadPoolExecutor(self._num_threads, thread_name_prefix="loader") as pool:
-            ahead: deque[Future[Any]] = deque()
+        if not self._num_threads:
+            yield from (self.loader([number]) for number in numbers)
+            return
+        torch.get_num_threads()  # this thread's own number is settled before loaders set theirs
+        with ThreadPoolExecutor(
+            self._num_threads, thread_name_prefix="loader", initializer=_alone
+        ) as pool:
+            ahead: deque[Future[Batch]] = deque()
             try:
                 for number in numbers:
+                    while len(ahead) > self._depth:
+                        yield self._take(ahead)
                     ahead.append(pool.submit(self.loader, [number]))
-                    if len(ahead) > self._prefetch:
-                        yield ahead.popleft().result()
                 while ahead:
-                    yield ahead.popleft().result()
+                    yield self._take(ahead)
             finally:
                 for future in ahead:
                     future.cancel()
 
     def steps(
         self, first: int, last: int, rank: int = 0, world_size: int = 1
-    ) -> Iterator[tuple[int, Iterator[Data]]]:
+    ) -> Iterator[tuple[int, Iterator[Batch]]]:
         """Yield `(step, microbatches of this process)` for the steps `first` to `last` - 1.
 
         Take all microbatches of a step before the next step; the last one has `is_last` set.
@@ -140,16 +82,21 @@ class Stream:
         for step, share in shares.items():
             yield step, _mark_last(islice(batches, len(share)), len(share))
 
+    @property
+    def _depth(self) -> int:
+        """Microbatches that may wait, beside the one that is made or taken next."""
+        return max(min(self._prefetch, self._prefetch_bytes // self._largest), 1)
 
-def _mark_last(batches: Iterable[Data], number: int) -> Iterator[Data]:
-    for i, batch in enumerate(batches, 1):
-        batch.is_last = i == number
-        yield batch
+    def _take(self, ahead: deque[Future[Batch]]) -> Batch:
+        batch = ahead.popleft().result()
+        self._largest = max(self._largest, num_bytes(batch))
+        return batch
 
 
-def num_targets(task: BoundTask, seeds: Int[np.ndarray, " seeds"], split: str) -> int:
-    """Return how many losses a task adds up over these seeds."""
-    return task.task.count(task.label.values[seeds[task.rows(seeds, split)]])
+def num_bytes(batch: Batch) -> int:
+    """Return the memory of the tensors of a batch."""
+    values = (value for store in batch.stores for value in store.values())
+    return sum(value.nbytes for value in values if isinstance(value, Tensor))
 
 
 def build_stream(
@@ -161,26 +108,24 @@ def build_stream(
     num_hops: int | None = None,
     world_size: int = 1,
     seed: int = 0,
+    dtype: torch.dtype | None = None,
 ) -> Stream:
     """Make the stream of one split of a graph.
 
     Args:
-        options: the `loader:` section.
+        options: the `loader:` section; `num_threads: auto` is 1 here, the job knows the cores.
         store: the graph.
         tasks: which seeds there are: the union of what they label.
         split: train is shuffled every epoch, val and test keep their order.
         num_hops: hops to sample; default: as many as `num_neighbors` has.
         world_size: processes, for the default of `global_batch_size` alone.
         seed: the order and the neighbours follow from it.
+        dtype: bfloat16 rounds the features to it, as autocast would: half the memory and copying.
 
     Raises:
-        ConfigError: the graph has several node or edge types.
+        ConfigError: `num_neighbors` names an edge type that the graph has not, or the library
+            behind `backend` is not installed.
     """
-    if len(store.node_types) != 1 or len(store.edge_types) != 1:
-        raise ConfigError(
-            f"graph: {store.name} has the node types {', '.join(store.node_types)} and "
-            f"{len(store.edge_types)} edge types; training takes graphs with one of each so far"
-        )
     train = split == "train"
     global_batch_size = options.global_batch_size or options.batch_size * world_size
     order = SeedOrder(
@@ -190,11 +135,42 @@ def build_stream(
         seed=seed,
         shuffle=train,
     )
-    colptr, row = store.csc(store.edge_types[0])
     words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
-    sampler = NumbaSampler(colptr, row, options.num_neighbors[:num_hops], int(words[0]))
-    loader = MicrobatchLoader(store, tasks, sampler, order, split)
-    return Stream(loader, options.num_threads, options.prefetch)
+    sampler = _sampler(options, store.topology(), num_hops, int(words[0]))
+    loader = MicrobatchLoader(store, tasks, sampler, order, split, dtype)
+    threads = 1 if options.num_threads == "auto" else int(options.num_threads)
+    if not sampler.threads_allowed:
+        threads = 0
+    return Stream(loader, threads, options.prefetch, options.prefetch_bytes)
+
+
+def _sampler(
+    options: Loader, topology: Topology, num_hops: int | None, seed: int
+) -> NumbaSampler | PyGSampler:
+    kind = PyGSampler if options.backend == "pyg" else NumbaSampler
+    return kind(topology, _fan_outs(options.num_neighbors, topology, num_hops), seed=seed)
+
+
+def _fan_outs(
+    num_neighbors: tuple[int, ...] | dict[str, tuple[int, ...]],
+    topology: Topology,
+    num_hops: int | None,
+) -> tuple[int, ...] | dict[EdgeType, tuple[int, ...]]:
+    """Return the neighbours of each hop, by edge type where they differ.
+
+    Raises:
+        ConfigError: there is no such edge type.
+    """
+    if isinstance(num_neighbors, tuple):
+        return num_neighbors[:num_hops]
+    names = {"__".join(kind): kind for kind in topology.edges}
+    for name in num_neighbors.keys() - names.keys() - {DEFAULT}:
+        raise ConfigError(
+            f"loader.num_neighbors.{name}: the graph has no such edge type"
+            f"{nearest(name, list(names))} (it has: {', '.join(names)})"
+        )
+    default = num_neighbors[DEFAULT]
+    return {kind: num_neighbors.get(name, default)[:num_hops] for name, kind in names.items()}
 
 
 def _groups(tasks: Mapping[str, BoundTask], split: str) -> Seeds:
@@ -206,3 +182,17 @@ def _groups(tasks: Mapping[str, BoundTask], split: str) -> Seeds:
         )
         for kind in types
     }
+
+
+def _alone() -> None:
+    """Let a loader thread gather with one core: a team of its own for each would fight the model's.
+
+    The number of threads belongs to the thread that sets it; the model's stays.
+    """
+    torch.set_num_threads(1)
+
+
+def _mark_last(batches: Iterable[Batch], number: int) -> Iterator[Batch]:
+    for i, batch in enumerate(batches, 1):
+        batch.is_last = i == number
+        yield batch

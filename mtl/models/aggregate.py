@@ -1,21 +1,16 @@
-"""encoder: sums over in-neighbours as sparse matrix products, without a message per edge.
+"""encoder: weighted sums over in-neighbours, without a message per edge.
 
-Measured on SAGE 100-256-256-47 over 620 k edges: several times faster than gathering and scattering
-one message an edge, and the memory of a layer no longer grows with its edges times its width.
+`embedding_bag` reads the rows of the sources straight into the sum of each destination. Measured on
+620 k edges, 100 features, 2 cores: 31 ms in float32 and 9 ms in bfloat16 (summed in float32), where
+sparse CSR products take 55 ms and know no bfloat16, and gathering messages takes 311 ms.
 """
 
-import warnings
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
-
-with warnings.catch_warnings():  # "Sparse CSR tensor support is in beta state", once a process
-    warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor(
-        torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), [], size=(1, 1)
-    )
 
 
 def weighted_sum(
@@ -26,20 +21,19 @@ def weighted_sum(
 ) -> Float[Tensor, "destinations *tasks dim"]:
     """Return `sum_e weight[e] * x[row[e]]` over the edges e of each destination.
 
-    Differentiable in x alone. Computes in at least float32 whatever autocast says: sparse products
-    are not implemented in bfloat16 on the CPU.
+    Differentiable in x alone. Under autocast in its type, each sum in float32; else as x is.
     """
-    num_destinations = len(colptr) - 1
-    with torch.autocast(x.device.type, enabled=False):
-        wide = x if x.dtype == torch.float64 else x.float()
-        flat: Tensor = _WeightedSum.apply(  # type: ignore[no-untyped-call]
-            wide.flatten(1), weight.to(wide.dtype), colptr, row
-        )
-    return flat.view(num_destinations, *x.shape[1:])
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    dtype = torch.float64 if x.dtype == torch.float64 else dtype
+    flat: Tensor = _WeightedSum.apply(  # type: ignore[no-untyped-call]
+        x.flatten(1).to(dtype), weight.to(dtype), colptr, row
+    )
+    return flat.view(len(colptr) - 1, *x.shape[1:])
 
 
 class _WeightedSum(torch.autograd.Function):
-    """y = A x with A in CSR form; the gradient is A^T g."""
+    """y = A x with A in CSR form; the gradient is A^T g, summed in the order of the edges."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, colptr: Tensor, row: Tensor) -> Tensor:
@@ -51,14 +45,20 @@ class _WeightedSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         weight, colptr, row = ctx.saved_tensors
         by_source = torch.argsort(row, stable=True)
-        destination = torch.repeat_interleave(colptr.diff())[by_source]
+        destination = torch.repeat_interleave(colptr.diff())[by_source].to(row.dtype)
         counts = torch.bincount(row, minlength=ctx.num_sources)
-        rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(row.dtype)
         return _product(rowptr, destination, weight[by_source], grad), None, None, None
 
 
 def _product(pointer: Tensor, index: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     if not len(index):
         return x.new_zeros(len(pointer) - 1, x.shape[1])
-    size = (len(pointer) - 1, len(x))
-    return torch.sparse_csr_tensor(pointer, index, weight, size=size) @ x.contiguous()
+    return F.embedding_bag(
+        index,
+        x.contiguous(),
+        pointer,
+        mode="sum",
+        per_sample_weights=weight,
+        include_last_offset=True,
+    )

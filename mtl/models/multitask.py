@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from mtl.errors import ConfigError
 from mtl.graphs.store import GraphStore
 from mtl.models import Model
-from mtl.models.trunk import Trunk
+from mtl.models.projection import Projection
+from mtl.models.trunk import Trunk, layer_types
 from mtl.tasks import Statistics
 from mtl.tasks.bound import BoundTask
 
@@ -26,23 +27,10 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.bottom, self.heads = bottom, nn.ModuleDict(heads)
 
-    def forward(self, batch: Data) -> dict[str, Float[Tensor, "rows outputs"]]:
+    def forward(self, batch: Data | HeteroData) -> dict[str, Float[Tensor, "rows outputs"]]:
         """Return the outputs of each task for the seeds in `batch.rows[task]`."""
         seeds = self.bottom(batch)
         return {task: head(seeds[task][batch.rows[task]]) for task, head in self.heads.items()}
-
-
-class Projection(nn.Module):
-    """Raw features to the width of the trunk: dropout and a linear layer."""
-
-    def __init__(self, num_features: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout, self.linear = nn.Dropout(dropout), nn.Linear(num_features, dim)
-
-    def forward(self, x: Float[Tensor, "nodes features"]) -> Float[Tensor, "nodes dim"]:
-        """Return the projected features; they may be stored in a narrower type than computed in."""
-        out: Tensor = self.linear(self.dropout(x.to(self.linear.weight.dtype)))
-        return out
 
 
 class Head(nn.Module):
@@ -67,16 +55,23 @@ def build_model(
     """Make the model that the `model:` section describes.
 
     Raises:
-        ConfigError: the nodes have no features.
+        ConfigError: nodes that the model reads have no features, or the encoder does not take a
+            graph of several types.
     """
-    (node_type,) = {task.node_type for task in tasks.values()}
-    features = store.features(node_type)
-    if features is None:
-        raise ConfigError(f"graph: {store.name} has no features on its {node_type!r} nodes")
+    seed_types = {task.node_type for task in tasks.values()}
+    input_types = layer_types(options.encoder, seed_types, store.edge_types)[0]
+    num_features = {kind: _num_features(store, kind) for kind in input_types}
     bottom = options.sharing.build(
-        list(tasks),
-        projection=lambda: Projection(features.shape[1], options.dim, options.input_dropout),
-        trunk=lambda: Trunk(options.encoder, options.dim),
+        {name: task.node_type for name, task in tasks.items()},
+        lambda views: Projection(num_features, options.dim, options.input_dropout, views),
+        lambda: Trunk(options.encoder, options.dim, seed_types, store.edge_types),
     )
     heads = {name: Head(options.dim, task.statistics) for name, task in tasks.items()}
     return MultiTaskModel(bottom, heads)
+
+
+def _num_features(store: GraphStore, node_type: str) -> int:
+    features = store.features(node_type)
+    if features is None:
+        raise ConfigError(f"graph: {store.name} has no features on its {node_type!r} nodes")
+    return features.shape[1]

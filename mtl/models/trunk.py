@@ -1,90 +1,90 @@
 """encoder: layers over a sampled neighbourhood, each computing only what the next one reads."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch_geometric.data import Data, HeteroData
 
+from mtl.graphs.schema import EdgeType
+from mtl.models.embeddings import Embeddings
 from mtl.models.encoders import Encoder
-
-if TYPE_CHECKING:
-    from torch_geometric.data import Data
-
-
-@dataclass(frozen=True)
-class Hop:
-    """What one layer reads: edges from all nodes so far to the nodes the next layer needs.
-
-    Destinations are a prefix of the sources; edges are sorted by destination.
-    """
-
-    edge_index: Int[Tensor, "2 edges"]
-    num_destinations: int
-    in_degree: Int[Tensor, " sources"]
-    """In-neighbours in the whole graph; more than the edges here where they were sampled."""
-
-    @property
-    def colptr(self) -> Int[Tensor, " destinations_and_one"]:
-        """Where the edges of each destination start."""
-        bounds = torch.arange(self.num_destinations + 1, device=self.edge_index.device)
-        return torch.searchsorted(self.edge_index[1].contiguous(), bounds)
+from mtl.models.modules import key
+from mtl.models.neighborhood import Hop, hops
 
 
 class Convolution(Protocol):
     """One layer of message passing over any number of tasks side by side."""
 
     def __call__(
-        self, x: Float[Tensor, "sources *tasks dim"], hop: Hop
-    ) -> Float[Tensor, "destinations *tasks dim"]:
-        """Return new embeddings of the destinations."""
+        self, x: Mapping[str, Embeddings], hop: Hop
+    ) -> dict[str, Float[Tensor, "destinations *tasks dim"]]:
+        """Return new embeddings of the destinations of each type."""
         ...
 
 
 class Trunk(nn.Module):
     """Convolutions, with normalisation, ReLU and dropout between them (as PyG's BasicGNN).
 
+    A layer has weights for those types alone from which something reaches a seed: every weight gets
+    a gradient.
+
     Args:
         encoder: options and kind of convolution.
         dim: width of every layer.
+        seed_types: types of the seeds.
+        edge_types: of the graph.
     """
 
-    def __init__(self, encoder: Encoder, dim: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        dim: int,
+        seed_types: Collection[str],
+        edge_types: Collection[EdgeType],
+    ) -> None:
         super().__init__()
-        layers = range(encoder.num_layers)
+        types = layer_types(encoder, seed_types, edge_types)
         self.convolutions = nn.ModuleList(
-            encoder.convolution(dim, layer)  # type: ignore[misc]
-            for layer in layers
+            encoder.convolution(dim, i, kinds, [edge for edge in edge_types if edge[2] in kinds])  # type: ignore[misc]
+            for i, kinds in enumerate(types[1:])
         )
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(dim) if encoder.norm == "layer" else nn.Identity() for _ in layers[1:]
-        )
+        self.norms = nn.ModuleList(_norms(encoder.norm, kinds, dim) for kinds in types[1:-1])
         self.dropout = nn.Dropout(encoder.dropout)
 
     def forward(
-        self, x: Float[Tensor, "nodes *tasks dim"], batch: "Data"
-    ) -> Float[Tensor, "seeds *tasks dim"]:
-        """Return the embeddings of the seeds, the first nodes of the batch."""
-        hops = _hops(batch, len(self.convolutions))
-        for layer, (convolution, hop) in enumerate(zip(self.convolutions, hops, strict=True)):
+        self, x: Mapping[str, Embeddings], batch: Data | HeteroData
+    ) -> dict[str, Float[Tensor, "seeds *tasks dim"]]:
+        """Return the embeddings of the seeds of each type, the first nodes of the batch."""
+        out: dict[str, Tensor] = {}
+        reads = hops(batch, len(self.convolutions))
+        for layer, (convolution, hop) in enumerate(zip(self.convolutions, reads, strict=True)):
             if layer:
-                x = self.dropout(self.norms[layer - 1](x).relu())
-            x = convolution(x, hop)
-        return x
+                x = {kind: Embeddings(self._between(layer, kind, h)) for kind, h in out.items()}
+            out = convolution(x, hop)
+        return out
+
+    def _between(
+        self, layer: int, kind: str, h: Float[Tensor, "nodes *tasks dim"]
+    ) -> Float[Tensor, "nodes *tasks dim"]:
+        norms = self.norms[layer - 1]
+        assert isinstance(norms, nn.ModuleDict)
+        dropped: Tensor = self.dropout(norms[key(kind)](h).relu())
+        return dropped
 
 
-def _hops(batch: "Data", num_layers: int) -> Iterator[Hop]:
-    """Yield what each layer reads: the first all edges, the last those of the seeds alone.
+def layer_types(
+    encoder: Encoder, seed_types: Collection[str], edge_types: Collection[EdgeType]
+) -> list[list[str]]:
+    """Return the node types that go into each layer, and last the seeds' that come out."""
+    types = [sorted(seed_types)]
+    for _ in range(encoder.num_layers):
+        sources = {source for source, _, kind in edge_types if kind in types[0]}
+        types.insert(0, sorted({*types[0], *(sources if encoder.num_hops else ())}))
+    return types
 
-    A batch without edges (the encoder looks at no neighbour) has its seeds as every destination.
-    """
-    nodes, edges = batch.num_sampled_nodes, batch.num_sampled_edges
-    for hops in range(num_layers, 0, -1):
-        num_sources = sum(nodes[: hops + 1])
-        yield Hop(
-            batch.edge_index[:, : sum(edges[:hops])],
-            sum(nodes[:hops]),
-            batch.in_degree[:num_sources],
-        )
+
+def _norms(norm: str, kinds: Collection[str], dim: int) -> nn.ModuleDict:
+    make = nn.LayerNorm if norm == "layer" else nn.Identity
+    return nn.ModuleDict({key(kind): make(dim) for kind in kinds})

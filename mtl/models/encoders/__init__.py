@@ -1,6 +1,7 @@
 """encoder: node features and a sampled neighbourhood to embeddings of the seeds."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +10,7 @@ from pydantic import PositiveInt
 from mtl.plugin import Plugin, Share
 
 if TYPE_CHECKING:
+    from mtl.graphs.schema import EdgeType
     from mtl.models.trunk import Convolution
 
 
@@ -36,5 +38,17 @@ class Encoder(Plugin):
         """
 
     @abstractmethod
-    def convolution(self, dim: int, layer: int) -> "Convolution":
-        """Make layer 0, 1, ...: [sources, (tasks,) dim] to [destinations, (tasks,) dim]."""
+    def convolution(
+        self, dim: int, layer: int, node_types: Collection[str], edge_types: Collection["EdgeType"]
+    ) -> "Convolution":
+        """Make layer 0, 1, ...: embeddings of sources to embeddings of destinations.
+
+        Args:
+            dim: width of both.
+            layer: number of the layer; what comes into layer 0 has been projected and no more.
+            node_types: types of the destinations.
+            edge_types: types of the edges into them.
+
+        Raises:
+            ConfigError: the encoder does not take several types.
+        """

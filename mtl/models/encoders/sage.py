@@ -1,39 +1,55 @@
 """encoder: GraphSAGE with mean aggregation (Hamilton et al., 2017, algorithm 1)."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtl.models.aggregate import weighted_sum
+from mtl.graphs.schema import EdgeType
+from mtl.models.embeddings import Embeddings
 from mtl.models.encoders import Encoder
-from mtl.models.trunk import Hop
+from mtl.models.modules import Linears
+from mtl.models.neighborhood import Hop
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sage(Encoder):
-    """h_v = W1 h_v + W2 mean(h_u), over the sampled in-neighbours u."""
+    """h_v = W1 h_v + sum_r W_r mean(h_u), over the sampled in-neighbours u of each relation r.
 
-    def convolution(self, dim: int, layer: int) -> "SageConvolution":
+    With several types of nodes and edges, W1 belongs to the type of v.
+    """
+
+    def convolution(
+        self, dim: int, layer: int, node_types: Collection[str], edge_types: Collection[EdgeType]
+    ) -> "SageConvolution":
         """Make one layer."""
-        return SageConvolution(dim)
+        return SageConvolution(dim, node_types, edge_types)
 
 
 class SageConvolution(nn.Module):
     """One GraphSAGE layer; a node without neighbours has a mean of 0."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(
+        self, dim: int, node_types: Collection[str], edge_types: Collection[EdgeType]
+    ) -> None:
         super().__init__()
-        self.root = nn.Linear(dim, dim)
-        self.neighbors = nn.Linear(dim, dim, bias=False)
+        self.node_types, self.edge_types = tuple(node_types), tuple(edge_types)
+        self.root = Linears(((kind, dim) for kind in node_types), dim)
+        self.neighbors = Linears(((kind, dim) for kind in edge_types), dim, bias=False)
 
     def forward(
-        self, x: Float[Tensor, "sources *tasks dim"], hop: Hop
-    ) -> Float[Tensor, "destinations *tasks dim"]:
-        """Return new embeddings of the destinations."""
-        colptr, (row, col) = hop.colptr, hop.edge_index
-        weight = 1 / colptr.diff().clamp(min=1).to(torch.promote_types(x.dtype, torch.float32))
-        mean = weighted_sum(x, weight[col], colptr, row)
-        out: Tensor = self.root(x[: hop.num_destinations]) + self.neighbors(mean)
+        self, x: Mapping[str, Embeddings], hop: Hop
+    ) -> dict[str, Float[Tensor, "destinations *tasks dim"]]:
+        """Return new embeddings of the destinations of each type."""
+        out = {
+            kind: x[kind].first(hop.num_destinations[kind]).through(self.root.of(kind))
+            for kind in self.node_types
+        }
+        for kind in self.edge_types:
+            source, _, destination = kind
+            edges = hop.edges[kind]
+            mean = x[source].summed(edges.mean(x[source].exact), edges)
+            heard = mean.through(self.neighbors.of(kind))
+            out[destination] = edges.add(out[destination], heard)
         return out

@@ -1,7 +1,7 @@
 """sharing: what the tasks have in common, and where their ways part."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,9 @@ from mtl.plugin import Plugin
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from mtl.models.projection import Projection
+    from mtl.models.trunk import Trunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,14 +21,15 @@ class Sharing(Plugin):
     @abstractmethod
     def build(
         self,
-        tasks: Sequence[str],
-        projection: "Callable[[], nn.Module]",
-        trunk: "Callable[[], nn.Module]",
+        tasks: Mapping[str, str],
+        projection: "Callable[[tuple[str, ...]], Projection]",
+        trunk: "Callable[[], Trunk]",
     ) -> "nn.Module":
-        """Make the module from a batch to `{task: embeddings of the seeds [seeds, dim]}`.
+        """Make the module from a batch to `{task: embeddings of its seeds [seeds, dim]}`.
 
         Args:
-            tasks: names, in the order of the configuration.
-            projection: makes an input projection, [nodes, features] to [nodes, dim].
+            tasks: name -> type of its seeds, in the order of the configuration.
+            projection: makes an input projection with one view for each of the names, or one for
+                all: [nodes, features] to [nodes, (tasks,) dim] of every node type.
             trunk: makes an encoder, [nodes, (tasks,) dim] and the batch to [seeds, (tasks,) dim].
         """

@@ -1,6 +1,6 @@
 """sharing: hard parameter sharing, the shared bottom (Caruana, 1997)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from mtl.models.sharing import Sharing
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data, HeteroData
+
+    from mtl.models.projection import Projection
+    from mtl.models.trunk import Trunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,23 +22,22 @@ class Hard(Sharing):
 
     def build(
         self,
-        tasks: Sequence[str],
-        projection: Callable[[], nn.Module],
-        trunk: Callable[[], nn.Module],
+        tasks: Mapping[str, str],
+        projection: "Callable[[tuple[str, ...]], Projection]",
+        trunk: "Callable[[], Trunk]",
     ) -> nn.Module:
         """Make the shared bottom."""
-        return SharedBottom(tasks, projection(), trunk())
+        return SharedBottom(tasks, projection(()), trunk())
 
 
 class SharedBottom(nn.Module):
-    """The same embedding for every task."""
+    """The same embedding for every task on the same nodes."""
 
-    def __init__(self, tasks: Sequence[str], projection: nn.Module, trunk: nn.Module) -> None:
+    def __init__(self, tasks: Mapping[str, str], projection: "Projection", trunk: "Trunk") -> None:
         super().__init__()
-        self.tasks = tuple(tasks)
-        self.projection, self.trunk = projection, trunk
+        self.tasks, self.projection, self.trunk = dict(tasks), projection, trunk
 
-    def forward(self, batch: "Data") -> dict[str, Float[Tensor, "seeds dim"]]:
+    def forward(self, batch: "Data | HeteroData") -> dict[str, Float[Tensor, "seeds dim"]]:
         """Return the embeddings of the seeds."""
-        shared = self.trunk(self.projection(batch.x), batch)
-        return dict.fromkeys(self.tasks, shared)
+        shared = self.trunk(self.projection(batch), batch)
+        return {task: shared[node_type] for task, node_type in self.tasks.items()}

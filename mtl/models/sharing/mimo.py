@@ -1,17 +1,19 @@
 """sharing: several inputs and outputs through one trunk (after MIMO: Havasi et al., 2021)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtl.models.sharing import Sharing
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data, HeteroData
+
+    from mtl.models.projection import Projection
+    from mtl.models.trunk import Trunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,23 +26,23 @@ class Mimo(Sharing):
 
     def build(
         self,
-        tasks: Sequence[str],
-        projection: Callable[[], nn.Module],
-        trunk: Callable[[], nn.Module],
+        tasks: Mapping[str, str],
+        projection: "Callable[[tuple[str, ...]], Projection]",
+        trunk: "Callable[[], Trunk]",
     ) -> nn.Module:
         """Make one projection a task and one trunk."""
-        return MultiInput({task: projection() for task in tasks}, trunk())
+        return MultiInput(tasks, projection(tuple(tasks)), trunk())
 
 
 class MultiInput(nn.Module):
     """An embedding of its own for every task, out of the same trunk."""
 
-    def __init__(self, projections: dict[str, nn.Module], trunk: nn.Module) -> None:
+    def __init__(self, tasks: Mapping[str, str], projection: "Projection", trunk: "Trunk") -> None:
         super().__init__()
-        self.projections, self.trunk = nn.ModuleDict(projections), trunk
+        self.tasks, self.projection, self.trunk = dict(tasks), projection, trunk
 
-    def forward(self, batch: "Data") -> dict[str, Float[Tensor, "seeds dim"]]:
+    def forward(self, batch: "Data | HeteroData") -> dict[str, Float[Tensor, "seeds dim"]]:
         """Return the embeddings of the seeds."""
-        views = [projection(batch.x) for projection in self.projections.values()]
-        seeds = self.trunk(torch.stack(views, 1), batch)
-        return dict(zip(self.projections, seeds.unbind(1), strict=True))
+        seeds = self.trunk(self.projection(batch), batch)
+        by_task = enumerate(self.tasks.items())
+        return {task: seeds[node_type][:, view] for view, (task, node_type) in by_task}

@@ -1,4 +1,4 @@
-"""Sums over neighbours as sparse products: right, differentiable, in a promised type."""
+"""Sums over neighbours: right, differentiable, in a promised type."""
 
 import pytest
 import torch
@@ -42,13 +42,20 @@ def test_the_gradient_is_right():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_bf16_autocast_neither_changes_the_sum_nor_its_type(dtype):
-    edges, x = csr(4, 7, 2), torch.randn(7, 3).to(dtype).requires_grad_()
+def test_bf16_autocast_rounds_the_sum_once_and_sums_in_float32(dtype):
+    ones, colptr = torch.full((1000, 2), 1 / 1024).to(dtype), torch.tensor([0, 1000])
+    x, edges = ones.requires_grad_(), (torch.ones(1000), colptr, torch.arange(1000))
     with torch.autocast("cpu", torch.bfloat16):
         out = weighted_sum(x, *edges)
     out.sum().backward()
-    assert (out.dtype, x.grad.dtype) == (torch.float32, dtype)
-    torch.testing.assert_close(out, weighted_sum(x.detach().float(), *edges), atol=0, rtol=0)
+    assert (out.dtype, x.grad.dtype) == (torch.bfloat16, dtype)
+    assert out[0, 0] == torch.tensor(1000 / 1024).bfloat16()  # summed in bfloat16: 0.25
+
+
+def test_without_autocast_the_sum_keeps_its_type():
+    edges, x = csr(4, 7, 2), torch.randn(7, 3)
+    assert weighted_sum(x, *edges).dtype == torch.float32
+    assert weighted_sum(x.double(), *edges).dtype == torch.float64
 
 
 def test_without_an_edge_sum_and_gradient_are_zero():

@@ -10,6 +10,7 @@ from mtl.loaders import Loader
 from mtl.loaders.stream import build_stream
 from mtl.models import Model
 from mtl.models.encoders import Encoder
+from mtl.models.modules import key
 from mtl.models.multitask import MultiTaskModel, build_model
 from mtl.models.sharing import Sharing
 from mtl.tasks.bound import BoundTask
@@ -104,7 +105,7 @@ def test_mimo_gives_every_task_an_input_of_its_own(customers, tasks, batch):
     model = model_of(customers, tasks, "mimo")
     before = model(batch)
     with torch.no_grad():
-        model.bottom.projections["value"].linear.weight.mul_(2)
+        model.bottom.projection.linears.of(("node", "value")).weight.mul_(2)
     changed = [n for n, out in model(batch).items() if not torch.equal(out, before[n])]
     assert changed == ["value"]
 
@@ -114,7 +115,8 @@ def test_mimo_with_one_task_is_hard(encoder, customers, tasks, batch):
     one = {"value": tasks["value"]}
     hard, mimo = (model_of(customers, one, sharing, encoder) for sharing in ("hard", "mimo"))
     weights = hard.state_dict().items()
-    mimo.load_state_dict({k.replace("projection.", "projections.value."): w for k, w in weights})
+    shared, view = f"linears.{key('node')}.", f"linears.{key(('node', 'value'))}."
+    mimo.load_state_dict({k.replace(shared, view): w for k, w in weights})
     torch.testing.assert_close(mimo(batch)["value"], hard(batch)["value"], **EXACT)
 
 

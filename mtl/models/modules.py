@@ -1,0 +1,54 @@
+"""model: layers for types of nodes and edges, which people may call anything."""
+
+from collections.abc import Collection, Iterable
+from urllib.parse import quote
+
+from torch import nn
+
+from mtl.errors import ConfigError
+from mtl.graphs.schema import EdgeType
+
+Kind = str | tuple[str, ...]
+
+
+class Linears(nn.ModuleDict):
+    """A linear layer for each type.
+
+    Args:
+        widths: of the inputs, by type.
+        dim: width of the outputs.
+        bias: whether they add one.
+    """
+
+    def __init__(self, widths: Iterable[tuple[Kind, int]], dim: int, *, bias: bool = True) -> None:
+        super().__init__({key(kind): nn.Linear(width, dim, bias) for kind, width in widths})
+
+    def of(self, kind: Kind) -> nn.Linear:
+        """Return the layer of a type."""
+        linear = self[key(kind)]
+        assert isinstance(linear, nn.Linear)
+        return linear
+
+
+def key(kind: Kind) -> str:
+    """Return a name that torch.nn.ModuleDict takes, one for each type.
+
+    It has methods called `items`, `keys` and `type`, and refuses dots.
+    """
+    parts = ("", kind) if isinstance(kind, str) else kind
+    return "__".join(quote(part, safe="").replace(".", "%2E") for part in parts)
+
+
+def only(encoder: str, node_types: Collection[str], edge_types: Collection[EdgeType]) -> EdgeType:
+    """Return the one edge type of a graph.
+
+    Raises:
+        ConfigError: it has several types of nodes or edges, which the encoder does not take.
+    """
+    if len(node_types) > 1 or len(edge_types) > 1:
+        raise ConfigError(
+            f"model.encoder.type: {encoder} takes graphs of one node type and one edge type, this "
+            f"one has {len(node_types)} and {len(edge_types)}; take sage or mlp"
+        )
+    (edge_type,) = edge_types
+    return edge_type

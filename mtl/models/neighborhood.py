@@ -1,0 +1,97 @@
+"""encoder: what each layer reads of a sampled batch, of one or of many types of nodes and edges."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch_geometric.data import Data, HeteroData
+
+from mtl.graphs.schema import EdgeType
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """The edges of one type that one layer reads, those into the same destination together.
+
+    Either all destinations have an entry in `colptr`, or only those that have edges: with dozens of
+    relations most destinations have none of most.
+    """
+
+    colptr: Int[Tensor, " listed_and_one"]
+    row: Int[Tensor, " edges"]
+    listed: Int[Tensor, " listed"] | None
+    """Which destinations `colptr` lists; None is all."""
+    num_destinations: int
+
+    @property
+    def destination(self) -> Int[Tensor, " edges"]:
+        """The destination of each edge."""
+        col = torch.repeat_interleave(self.colptr.diff())
+        return col if self.listed is None else self.listed[col]
+
+    def mean(self, dtype: torch.dtype) -> Float[Tensor, " edges"]:
+        """Return the weight of each edge that makes a sum a mean."""
+        degree = self.colptr.diff()
+        return torch.repeat_interleave(degree.clamp(min=1).to(dtype).reciprocal(), degree)
+
+    def add(
+        self, total: Float[Tensor, "destinations ..."], rows: Float[Tensor, "listed ..."]
+    ) -> Float[Tensor, "destinations ..."]:
+        """Return the total with the rows of the listed destinations added."""
+        if self.listed is None:
+            return total + rows
+        return total.index_add(0, self.listed, rows.to(total.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Hop:
+    """What one layer reads: edges from all nodes so far to the nodes that the next layer needs.
+
+    Destinations are a prefix of the sources of their type.
+    """
+
+    num_destinations: Mapping[str, int]
+    edges: Mapping[EdgeType, Edges]
+    in_degree: Int[Tensor, " sources"] | None = None
+    """In-neighbours in the whole graph, where it has one type of nodes and edges; more than the
+    edges here where those were sampled."""
+
+
+def hops(batch: Data | HeteroData, num_layers: int) -> Iterator[Hop]:
+    """Yield what each layer reads: the first all edges, the last those of the seeds alone.
+
+    A batch without edges (the encoder looks at no neighbour) has its seeds as every destination.
+    """
+    nodes, edges = _stores(batch)
+    for depth in range(num_layers, 0, -1):
+        counts = {kind: sum(store["num_sampled_nodes"][:depth]) for kind, store in nodes.items()}
+        layer = {
+            kind: _edges(store, depth, counts[kind[2]])
+            for kind, store in edges.items()
+            if store["num_sampled_edges"]
+        }
+        yield Hop(counts, layer, batch["in_degree"] if isinstance(batch, Data) else None)
+
+
+def features(batch: Data | HeteroData) -> dict[str, Float[Tensor, "nodes features"]]:
+    """Return the raw features of each node type."""
+    nodes, _ = _stores(batch)
+    return {kind: store["x"] for kind, store in nodes.items()}
+
+
+def _stores(batch: Data | HeteroData) -> tuple[dict[str, Any], dict[EdgeType, Any]]:
+    """Return the parts of a batch by type; those of a homogeneous one are the batch itself."""
+    if isinstance(batch, HeteroData):
+        return dict(batch.node_items()), dict(batch.edge_items())
+    return {batch.node_type: batch}, {batch.edge_type: batch}
+
+
+def _edges(store: Any, depth: int, num_destinations: int) -> Edges:
+    num_listed = store["num_listed"][depth]
+    listed = None if num_listed == num_destinations else store["listed"][:num_listed]
+    num_edges = sum(store["num_sampled_edges"][:depth])
+    row = store["edge_index"][0, :num_edges]
+    return Edges(store["colptr"][: num_listed + 1], row, listed, num_destinations)

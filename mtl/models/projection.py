@@ -1,0 +1,57 @@
+"""model: raw features of every node type to the width of the trunk."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.data import Data, HeteroData
+
+from mtl.models.embeddings import Embeddings
+from mtl.models.modules import Linears
+from mtl.models.neighborhood import features
+
+
+class Projection(nn.Module):
+    """Dropout and a linear layer for each node type; for each task one of its own where asked.
+
+    Args:
+        num_features: width of the raw features of each node type.
+        dim: width of the embeddings.
+        dropout: share of the raw features that is dropped in training.
+        views: names of the tasks that have a layer of their own; none for one that all share.
+    """
+
+    def __init__(
+        self, num_features: Mapping[str, int], dim: int, dropout: float, views: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.num_features, self.views = dict(num_features), views
+        self.dropout = nn.Dropout(dropout)
+        self.linears = Linears(
+            (
+                ((kind, view) if view else kind, width)
+                for kind, width in num_features.items()
+                for view in views or ("",)
+            ),
+            dim,
+        )
+
+    def forward(self, batch: Data | HeteroData) -> dict[str, Embeddings]:
+        """Return the embeddings of every node type, not multiplied out where that can wait."""
+        raw = features(batch)
+        return {kind: self._project(kind, raw[kind]) for kind in self.num_features}
+
+    def _project(self, kind: str, x: Float[Tensor, "nodes features"]) -> Embeddings:
+        layers = [self.linears.of((kind, view)) for view in self.views]
+        if layers:
+            weight = torch.stack([layer.weight for layer in layers])
+            bias = torch.stack([layer.bias for layer in layers])
+        else:
+            weight, bias = self.linears.of(kind).weight, self.linears.of(kind).bias
+        if not torch.is_autocast_enabled(x.device.type):
+            x = x.to(weight.dtype)  # features may be stored in a narrower type
+        out = Embeddings(self.dropout(x), weight, bias)
+        wide = x.shape[1] > math.prod(weight.shape[:-1])
+        return Embeddings(out.dense()) if wide else out
