@@ -128,7 +128,7 @@ def load(argv: list[str]) -> JobConfig:
     if len(files) > 1:
         raise ConfigError(f"expected one configuration file, found {', '.join(files)}")
     path = Path(files[0]) if files else QUICKSTART
-    return read(_tree(path), [arg for arg in argv if "=" in arg])
+    return read(tree_at(path), [arg for arg in argv if "=" in arg])
 
 
 def read(tree: dict[str, Any], assignments: list[str]) -> JobConfig:
@@ -138,7 +138,7 @@ def read(tree: dict[str, Any], assignments: list[str]) -> JobConfig:
         ConfigError: as `load`.
     """
     for assignment in assignments:
-        _assign(tree, assignment)
+        assign(tree, assignment)
     if isinstance(tree.get("tasks"), dict):
         tree["tasks"] = {name: task for name, task in tree["tasks"].items() if task is not None}
     if isinstance(tree.get("run"), dict) and "name" in tree["run"]:
@@ -160,7 +160,12 @@ def tree_of(config: JobConfig) -> dict[str, Any]:
     return tree
 
 
-def _tree(path: Path) -> dict[str, Any]:
+def tree_at(path: Path) -> dict[str, Any]:
+    """Read a configuration file as the tree that it is.
+
+    Raises:
+        ConfigError: it is missing, no YAML, or no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -174,7 +179,12 @@ def _tree(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _assign(tree: dict[str, Any], assignment: str) -> None:
+def assign(tree: dict[str, Any], assignment: str) -> None:
+    """Put `key.path=value` into a tree.
+
+    Raises:
+        ConfigError: the value is no YAML, or something above it is no mapping.
+    """
     path, _, text = assignment.partition("=")
     *parents, leaf = path.split(".")
     node = tree
