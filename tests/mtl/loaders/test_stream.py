@@ -57,7 +57,7 @@ def test_an_error_in_a_loader_thread_reaches_the_caller_in_its_turn(stream, cust
                 raise DataError("the disk went away")
             return super().sample(seeds, key)
 
-    sampler = Breaking(*customers.csc(customers.edge_types[0]), (4, 3))
+    sampler = Breaking(customers.topology(), (4, 3))
     loader = MicrobatchLoader(customers, tasks, sampler, stream.order, "train")
     batches = Stream(loader, num_threads=2, prefetch=4).microbatches(range(20))
     assert [next(batches).number for _ in range(3)] == [0, 1, 2]
