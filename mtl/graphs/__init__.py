@@ -18,6 +18,8 @@ _NOT_SOURCES = {
     "card",
     "convert",
     "files",
+    "ids",
+    "labels",
     "schema",
     "splits",
     "store",

@@ -15,6 +15,8 @@ VERSION: Literal[1] = 1
 MANIFEST = "graph.json"
 
 EdgeType = tuple[str, str, str]
+Owner = str | EdgeType
+"""A node type or an edge type: who has features, times, labels and splits."""
 Kind = Literal["class", "multilabel", "regression"]
 Count = Annotated[int, Field(ge=0, lt=2**48)]
 
@@ -39,38 +41,81 @@ class ArrayInfo(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelInfo(Options):
-    """One label of a node type; a missing one is -1, or NaN in a regression."""
+    """One label of a node or edge type; a missing one is -1, or NaN in a regression."""
 
     kind: Kind
     num_classes: Annotated[int, Field(ge=1, lt=2**31)]
     missing: Literal[-1, "nan"]
     best: dict[str, FiniteFloat]
     array: ArrayInfo
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, or of the columns of a multilabel, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeInfo(Options):
+class IdsInfo(Options):
+    """The user's own ids of the nodes of a type, all different."""
+
+    kind: Literal["int", "string"]
+    """What the user's ids are."""
+    values: ArrayInfo
+    """int64 [num_nodes]; of strings: the UTF-8 bytes of all, one after the other."""
+    offsets: ArrayInfo | None = None
+    """Of strings: where the bytes of each begin, and where the last ends; [num_nodes + 1]."""
+
+    def arrays(self) -> list[ArrayInfo]:
+        """Return every array of these ids."""
+        return [self.values, *([self.offsets] if self.offsets else [])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerInfo(Options):
+    """What node types and edge types may both have, one row for each node or edge."""
+
+    features: ArrayInfo | None = None
+    """[rows, num_features]."""
+    time: ArrayInfo | None = None
+    """int64 [rows]: when each came to be; the unit is the source's."""
+    labels: dict[str, LabelInfo] = field(default_factory=dict)
+    """What a task can learn, by name."""
+    splits: dict[str, ArrayInfo] = field(default_factory=dict)
+    """uint8 [rows]: 0 none, 1 train, 2 val, 3 test, by name; the first is the default."""
+
+    def arrays(self) -> list[ArrayInfo]:
+        """Return every array of this type."""
+        some = [array for array in (self.features, self.time) if array]
+        return [*some, *(label.array for label in self.labels.values()), *self.splits.values()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeInfo(OwnerInfo):
     """One node type."""
 
     num_nodes: Count
-    features: ArrayInfo | None = None
-    labels: dict[str, LabelInfo] = field(default_factory=dict)
-    splits: dict[str, ArrayInfo] = field(default_factory=dict)
+    ids: IdsInfo | None = None
 
     def arrays(self) -> list[ArrayInfo]:
         """Return every array of this node type."""
-        features = [self.features] if self.features else []
-        return [*features, *(label.array for label in self.labels.values()), *self.splits.values()]
+        return [*super().arrays(), *(self.ids.arrays() if self.ids else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EdgeInfo(Options):
+class EdgeInfo(OwnerInfo):
     """One edge type, its topology in CSC: the in-neighbours of a node stand together."""
 
     edge_type: EdgeType
     num_edges: Count
     colptr: ArrayInfo
     row: ArrayInfo
+    weight: ArrayInfo | None = None
+    """How likely an edge is drawn, compared with the others of its destination."""
+    reverse: EdgeType | None = None
+    """The relation that holds the same edges, the other way round."""
+
+    def arrays(self) -> list[ArrayInfo]:
+        """Return every array of this edge type."""
+        weight = [self.weight] if self.weight else []
+        return [self.colptr, self.row, *weight, *super().arrays()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +134,7 @@ class GraphInfo(Options):
     def arrays(self) -> list[ArrayInfo]:
         """Return every array of the folder."""
         nodes = [array for node in self.nodes.values() for array in node.arrays()]
-        return nodes + [array for edge in self.edges for array in (edge.colptr, edge.row)]
+        return nodes + [array for edge in self.edges for array in edge.arrays()]
 
     def to_json(self) -> str:
         """Return the text of graph.json."""
@@ -121,6 +166,11 @@ def read_schema(folder: Path) -> GraphInfo:
     except ValidationError as error:
         mistakes = "\n".join(f"{path}: {line}" for line in explain(error, GraphInfo))
         raise DataError(mistakes) from error
+
+
+def text(owner: Owner) -> str:
+    """Return how a node type or an edge type is written in YAML keys and in messages."""
+    return owner if isinstance(owner, str) else "__".join(owner)
 
 
 def file_name(*parts: str) -> str:

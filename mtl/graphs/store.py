@@ -1,7 +1,6 @@
 """GraphStore: a graph folder as memory-mapped tensors; every process of a machine shares it."""
 
 import hashlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,13 @@ from torch_geometric.data import Data, HeteroData
 from mtl.errors import ConfigError
 from mtl.graphs.card import card
 from mtl.graphs.files import check_files, open_array
-from mtl.graphs.schema import EdgeType, Kind, LabelInfo, NodeInfo
+from mtl.graphs.ids import Ids
+from mtl.graphs.labels import Label
+from mtl.graphs.schema import ArrayInfo, EdgeInfo, EdgeType, NodeInfo, Owner, OwnerInfo, text
+from mtl.graphs.topology import Csc, Topology
 from mtl.plugin import nearest
 
-
-@dataclass(frozen=True, eq=False)
-class Label:
-    """What is known of every node of a type.
-
-    Attributes:
-        name: of the label.
-        kind: class, multilabel or regression.
-        values: class int32 [num_nodes], missing -1; multilabel int8 [num_nodes, num_classes] of
-            0 and 1, missing -1; regression float32 [num_nodes], missing NaN.
-        num_classes: classes, or columns of a multilabel; 1 for a regression.
-        best: metric -> best reachable score, where the source knows it.
-    """
-
-    name: str
-    kind: Kind
-    values: np.ndarray
-    num_classes: int
-    best: dict[str, float] = field(default_factory=dict)
-
-    def labelled(self, ids: np.ndarray) -> np.ndarray:
-        """Say which of these nodes have the label: bool [len(ids)]; any column is enough."""
-        values = np.asarray(self.values[ids])
-        if self.kind == "regression":
-            return np.asarray(~np.isnan(values))
-        known = np.asarray(values >= 0)
-        return np.asarray(known.any(axis=1)) if self.kind == "multilabel" else known
+__all__ = ["GraphStore", "Label"]
 
 
 class GraphStore:
@@ -55,15 +31,16 @@ class GraphStore:
         hashes = [array.sha256 for array in self.info.arrays()]
         types = [*self.info.nodes, *(edge.edge_type for edge in self.info.edges)]
         self.fingerprint = hashlib.sha256(repr((types, hashes)).encode()).hexdigest()
-        self._edges = {
-            edge.edge_type: (open_array(folder, edge.colptr), open_array(folder, edge.row))
-            for edge in self.info.edges
-        }
-        self._features = {
-            node_type: _tensor(open_array(folder, node.features), node.features.dtype)
-            for node_type, node in self.info.nodes.items()
-            if node.features
-        }
+        self._edges = {edge.edge_type: edge for edge in self.info.edges}
+        self._topology = Topology(
+            num_nodes={node_type: node.num_nodes for node_type, node in self.info.nodes.items()},
+            edges={edge_type: self._csc(edge) for edge_type, edge in self._edges.items()},
+            time={
+                node_type: open_array(folder, node.time)
+                for node_type, node in self.info.nodes.items()
+                if node.time
+            },
+        )
 
     @property
     def node_types(self) -> list[str]:
@@ -75,56 +52,88 @@ class GraphStore:
         """Edge types (source, relation, destination); [("node", "to", "node")] if homogeneous."""
         return list(self._edges)
 
+    @property
+    def is_heterogeneous(self) -> bool:
+        """Whether there are several types of nodes or of edges."""
+        return self._topology.is_heterogeneous
+
     def num_nodes(self, node_type: str) -> int:
         """Count the nodes of a type."""
         return self._node(node_type).num_nodes
 
-    def features(self, node_type: str) -> Tensor | None:
-        """Return the map of [num_nodes, num_features], or None if the type has no features."""
-        self._node(node_type)
-        return self._features.get(node_type)
+    def topology(self) -> Topology:
+        """Return what a sampler needs; its arrays are the maps."""
+        return self._topology
 
     def csc(self, edge_type: EdgeType) -> tuple[np.ndarray, np.ndarray]:
         """Return the maps of colptr [num_dst + 1] and row [num_edges]."""
-        if edge_type not in self._edges:
-            raise ConfigError(_unknown("the graph", "edge type", edge_type, self.edge_types))
-        return self._edges[edge_type]
+        csc = self._topology.edges[self._edge(edge_type).edge_type]
+        return csc.colptr, csc.row
 
-    def label(self, node_type: str, name: str) -> Label:
-        """Return a label.
+    def reverse(self, edge_type: EdgeType) -> EdgeType | None:
+        """Return the relation that holds the same edges the other way round, if one is known."""
+        edge = self._edge(edge_type)
+        if edge.reverse:
+            return edge.reverse
+        return next((e.edge_type for e in self.info.edges if e.reverse == edge_type), None)
+
+    def features(self, node_type: str) -> Tensor | None:
+        """Return the map of [num_nodes, num_features], or None if the type has no features."""
+        return self._tensor(self._node(node_type).features)
+
+    def edge_features(self, edge_type: EdgeType) -> Tensor | None:
+        """Return the map of [num_edges, num_features] in CSC order, or None if there is none."""
+        return self._tensor(self._edge(edge_type).features)
+
+    def time(self, node_type: str) -> np.ndarray | None:
+        """Return the map of when each node came to be, or None if that is not known."""
+        self._node(node_type)
+        return self._topology.time.get(node_type)
+
+    def ids(self, node_type: str) -> Ids | None:
+        """Return the user's own ids of the nodes, or None if they have none but their row."""
+        ids = self._node(node_type).ids
+        if ids is None:
+            return None
+        values, *offsets = (open_array(self.folder, array) for array in ids.arrays())
+        return Ids(node_type, values, *offsets)
+
+    def label(self, owner: Owner, name: str) -> Label:
+        """Return a label of a node type or an edge type.
 
         Raises:
             ConfigError: there is none of this name; names those that exist.
         """
-        labels = self._node(node_type).labels
+        labels = self._owner(owner).labels
         if name not in labels:
-            raise ConfigError(_unknown(f"node type {node_type!r}", "label", name, list(labels)))
-        return self._open(name, labels[name])
+            raise ConfigError(_unknown(_named(owner), "label", name, list(labels)))
+        info = labels[name]
+        values = open_array(self.folder, info.array)
+        return Label(name, info.kind, values, info.num_classes, dict(info.best), info.classes)
 
-    def labels(self, node_type: str) -> dict[str, Label]:
-        """Return all labels of a node type by name."""
-        labels = self._node(node_type).labels
-        return {name: self._open(name, info) for name, info in labels.items()}
+    def labels(self, owner: Owner) -> dict[str, Label]:
+        """Return all labels of a node type or an edge type by name."""
+        return {name: self.label(owner, name) for name in self._owner(owner).labels}
 
-    def split(self, node_type: str, name: str | None = None) -> np.ndarray:
-        """Return a split as uint8 [num_nodes]: 0 none, 1 train, 2 val, 3 test.
+    def split(self, owner: Owner, name: str | None = None) -> np.ndarray:
+        """Return a split as uint8 [rows]: 0 none, 1 train, 2 val, 3 test.
 
         Args:
-            node_type: of the nodes.
+            owner: a node type, or an edge type, whose rows are the edges in CSC order.
             name: of the split; None is the type's first.
 
         Raises:
             ConfigError: there is none of this name; names those that exist.
         """
-        splits = self._node(node_type).splits
+        splits = self._owner(owner).splits
         wanted = next(iter(splits), None) if name is None else name
         if wanted not in splits:
-            raise ConfigError(_unknown(f"node type {node_type!r}", "split", name, list(splits)))
+            raise ConfigError(_unknown(_named(owner), "split", name, list(splits)))
         return open_array(self.folder, splits[wanted])
 
-    def splits(self, node_type: str) -> list[str]:
+    def splits(self, owner: Owner) -> list[str]:
         """Return the names of a type's splits, the default one first."""
-        return list(self._node(node_type).splits)
+        return list(self._owner(owner).splits)
 
     def data(self) -> Data | HeteroData:
         """Return the graph for PyG's loaders: its tensors are the maps.
@@ -132,35 +141,52 @@ class GraphStore:
         The sampler owns the topology, so `edge_index` is one element expanded to [2, num_edges]
         (with an empty one PyG returns edge attributes unfiltered).
         """
-        homogeneous = len(self.node_types) == 1 and len(self.edge_types) == 1
-        data = Data() if homogeneous else HeteroData()
+        data = HeteroData() if self.is_heterogeneous else Data()
         for node_type in self.node_types:
-            nodes = data if homogeneous else data[node_type]
+            nodes = data[node_type] if self.is_heterogeneous else data
             nodes.num_nodes = self.num_nodes(node_type)
             if (features := self.features(node_type)) is not None:
                 nodes.x = features
-        for edge_type, (_, row) in self._edges.items():
-            edges = data if homogeneous else data[edge_type]
-            edges.edge_index = torch.zeros(1, dtype=torch.long).expand(2, len(row))
+        for edge_type, edge in self._edges.items():
+            edges = data[edge_type] if self.is_heterogeneous else data
+            edges.edge_index = torch.zeros(1, dtype=torch.long).expand(2, edge.num_edges)
+            if (features := self.edge_features(edge_type)) is not None:
+                edges.edge_attr = features
         return data
 
     def card(self) -> dict[str, Any]:
         """Describe the graph in plain JSON: the dataset card."""
         return card(self)
 
+    def _csc(self, edge: EdgeInfo) -> Csc:
+        def opened(array: ArrayInfo | None) -> np.ndarray | None:
+            return None if array is None else open_array(self.folder, array)
+
+        colptr, row = open_array(self.folder, edge.colptr), open_array(self.folder, edge.row)
+        return Csc(colptr, row, opened(edge.weight), opened(edge.time))
+
+    def _tensor(self, info: ArrayInfo | None) -> Tensor | None:
+        if info is None:
+            return None
+        tensor = torch.from_numpy(open_array(self.folder, info))
+        return tensor.view(torch.bfloat16) if info.dtype == "bfloat16" else tensor
+
     def _node(self, node_type: str) -> NodeInfo:
         if node_type not in self.info.nodes:
             raise ConfigError(_unknown("the graph", "node type", node_type, self.node_types))
         return self.info.nodes[node_type]
 
-    def _open(self, name: str, info: LabelInfo) -> Label:
-        values = open_array(self.folder, info.array)
-        return Label(name, info.kind, values, info.num_classes, dict(info.best))
+    def _edge(self, edge_type: EdgeType) -> EdgeInfo:
+        if edge_type not in self._edges:
+            raise ConfigError(_unknown("the graph", "edge type", edge_type, self.edge_types))
+        return self._edges[edge_type]
+
+    def _owner(self, owner: Owner) -> OwnerInfo:
+        return self._node(owner) if isinstance(owner, str) else self._edge(owner)
 
 
-def _tensor(array: np.ndarray, dtype: str) -> Tensor:
-    tensor = torch.from_numpy(array)
-    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
+def _named(owner: Owner) -> str:
+    return f"{'node' if isinstance(owner, str) else 'edge'} type {text(owner)!r}"
 
 
 def _unknown(owner: str, what: str, name: object, allowed: list[Any]) -> str:
