@@ -14,7 +14,7 @@ from mtl.graphs._download import download
 from mtl.graphs.splits import random_split
 from mtl.graphs.writer import GraphWriter
 
-NODE = "node"
+NODE, EDGE = "node", ("node", "to", "node")
 NUM_TRAIN, NUM_VAL = 20, 30  # of each class (Shchur et al., 2018)
 
 
@@ -57,7 +57,7 @@ class Amazon(Source):
         rng = np.random.default_rng(self.seed)
         writer.add_split(NODE, "random", _split_classes(classes, rng))
         writer.add_split(NODE, "random_60_20_20", random_split(num_nodes, 0.6, rng))
-        writer.add_edges((NODE, "to", NODE), *edges)
+        writer.add_edges(EDGE, *edges, reverse=EDGE)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

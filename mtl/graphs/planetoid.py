@@ -14,7 +14,7 @@ from mtl.graphs._planetoid_raw import PARTS, read_raw
 from mtl.graphs.splits import random_split
 from mtl.graphs.writer import GraphWriter
 
-NODE = "node"
+NODE, EDGE = "node", ("node", "to", "node")
 NUM_VAL = 500
 
 
@@ -70,7 +70,8 @@ class Planetoid(Source):
         writer.add_split(NODE, "full", np.where(public == 0, 1, public))
         split = random_split(num_nodes, 0.6, np.random.default_rng(self.seed))
         writer.add_split(NODE, "random", split)
-        writer.add_edges((NODE, "to", NODE), *edges)
+        both_ways = np.array_equal(edges, np.unique(edges[::-1], axis=1))
+        writer.add_edges(EDGE, *edges, reverse=EDGE if both_ways else None)
 
     def _load(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return features and one-hot classes of all papers, edges [2, num_edges], public split."""

@@ -26,7 +26,7 @@ from mtl.graphs._made_up import (
 from mtl.graphs.splits import random_split
 from mtl.graphs.writer import GraphWriter
 
-NODE = "node"
+NODE, EDGE = "node", ("node", "to", "node")
 
 Edges = tuple[np.ndarray, np.ndarray]
 
@@ -77,7 +77,7 @@ class Synthetic(Source):
         )
         for split, train in (("random", 0.6), ("few", 0.1)):
             writer.add_split(NODE, split, random_split(self.num_nodes, train, draws.rng(split)))
-        writer.add_edges((NODE, "to", NODE), *edges)
+        writer.add_edges(EDGE, *edges, reverse=EDGE)
 
     def _edges(self, community: np.ndarray, draws: Draws) -> Edges:
         """Draw distinct pairs until there are enough; each stands in both directions."""
