@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from mtl.loaders.seeds import SeedOrder, Seeds
 from mtl.plugin import nearest
 from mtl.tasks.bound import SPLITS, BoundTask
 
-Batch = Data | HeteroData
+Batch: TypeAlias = Data | HeteroData
 
 
 class Stream:

@@ -1,6 +1,9 @@
 """encoder: node embeddings, perhaps with a linear map that is cheaper to apply after a sum."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -57,31 +60,54 @@ class Embeddings:
 
     def through(self, linear: nn.Linear) -> Float[Tensor, "nodes *tasks outputs"]:
         """Return what a linear layer makes of the embeddings."""
-        if self.weight is None or self.bias is None:
-            out: Tensor = linear(self.x)
-            return out
-        with torch.autocast(self.x.device.type, enabled=False):  # two small matrices: exact
-            weight = linear.weight @ self.weight
-            bias = (linear.weight @ self.bias.unsqueeze(-1)).squeeze(-1)
-        mapped = replace(self, weight=weight, bias=bias).dense()
-        return mapped if linear.bias is None else mapped + linear.bias.to(mapped.dtype)
+        return linear_sum([(self, linear)])
 
     def dense(self) -> Float[Tensor, "nodes *tasks dim"]:
         """Return the embeddings themselves."""
         if self.weight is None or self.bias is None:
             return self.x
-        shape, weight, bias = (
-            self.weight.shape[:-1],
-            self.weight.flatten(0, -2),
-            self.bias.flatten(),
-        )
         if self.constant is None:
-            out = nn.functional.linear(self.x, weight, bias)
-        else:
-            out = nn.functional.linear(self.x, weight)
-            out = torch.addcmul(out, self.constant.to(out.dtype), bias.to(out.dtype))
-        return out.view(len(self.x), *shape)
+            return _product([self.x], [self.weight], self.bias)
+        return _product([self.x, self._ones], [self.weight, self.bias.unsqueeze(-1)], None)
+
+    def _mapped(self, linear: nn.Linear) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Return columns, their weights and biases, whose sum of products the layer's output is."""
+        biases: list[Tensor] = [] if linear.bias is None else [linear.bias]
+        if self.weight is None or self.bias is None:
+            return [self.x], [linear.weight], biases
+        with torch.autocast(self.x.device.type, enabled=False):  # two small matrices: exact
+            weight = linear.weight @ self.weight
+            bias = linear.weight @ self.bias.unsqueeze(-1)
+        if self.constant is None:
+            return [self.x], [weight], [*biases, bias.squeeze(-1)]
+        return [self.x, self.constant], [weight, bias], biases
 
     @property
     def _ones(self) -> Float[Tensor, "nodes 1"]:
         return self.x.new_ones(len(self.x), 1) if self.constant is None else self.constant
+
+
+def linear_sum(
+    terms: Sequence[tuple[Embeddings, nn.Linear]],
+) -> Float[Tensor, "nodes *tasks outputs"]:
+    """Return the sum of what linear layers make of embeddings of the same nodes, as one product."""
+    waiting = [term for term in terms if term[0].weight is not None]
+    others = [term for term in terms if term[0].weight is None]
+    sums = []
+    for group in filter(None, (waiting, others)):
+        parts = [embeddings._mapped(linear) for embeddings, linear in group]
+        columns, weights, biases = (list(chain(*part)) for part in zip(*parts, strict=True))
+        sums.append(_product(columns, weights, reduce(torch.add, biases) if biases else None))
+    return reduce(torch.add, sums)
+
+
+def _product(columns: list[Tensor], weights: list[Tensor], bias: Tensor | None) -> Tensor:
+    """Multiply columns that stand side by side, [nodes, (tasks,) width], by their weights."""
+    x = columns[0] if len(columns) == 1 else torch.cat(columns, -1)
+    weight = weights[0] if len(weights) == 1 else torch.cat(weights, -1)
+    if weight.dim() == 2:
+        return nn.functional.linear(x, weight, bias)
+    if bias is not None:
+        bias = bias.expand(weight.shape[:-1]).flatten()
+    out = nn.functional.linear(x, weight.flatten(0, -2), bias)
+    return out.view(len(x), *weight.shape[:-1])

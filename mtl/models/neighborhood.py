@@ -40,9 +40,8 @@ class Edges:
     def add(
         self, total: Float[Tensor, "destinations ..."], rows: Float[Tensor, "listed ..."]
     ) -> Float[Tensor, "destinations ..."]:
-        """Return the total with the rows of the listed destinations added."""
-        if self.listed is None:
-            return total + rows
+        """Return the total with the rows of those destinations added that are listed."""
+        assert self.listed is not None
         return total.index_add(0, self.listed, rows.to(total.dtype))
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
 
 from mtl.graphs.schema import EdgeType
+from mtl.models.activation import ReLUDropout
 from mtl.models.embeddings import Embeddings
 from mtl.models.encoders import Encoder
 from mtl.models.modules import key
@@ -46,12 +47,13 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         types = layer_types(encoder, seed_types, edge_types)
+        self.input_types = tuple(types[0])
         self.convolutions = nn.ModuleList(
             encoder.convolution(dim, i, kinds, [edge for edge in edge_types if edge[2] in kinds])  # type: ignore[misc]
             for i, kinds in enumerate(types[1:])
         )
         self.norms = nn.ModuleList(_norms(encoder.norm, kinds, dim) for kinds in types[1:-1])
-        self.dropout = nn.Dropout(encoder.dropout)
+        self.activation = ReLUDropout(encoder.dropout)
 
     def forward(
         self, x: Mapping[str, Embeddings], batch: Data | HeteroData
@@ -70,8 +72,8 @@ class Trunk(nn.Module):
     ) -> Float[Tensor, "nodes *tasks dim"]:
         norms = self.norms[layer - 1]
         assert isinstance(norms, nn.ModuleDict)
-        dropped: Tensor = self.dropout(norms[key(kind)](h).relu())
-        return dropped
+        out: Tensor = self.activation(norms[key(kind)](h))
+        return out
 
 
 def layer_types(

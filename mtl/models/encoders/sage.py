@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtl.graphs.schema import EdgeType
-from mtl.models.embeddings import Embeddings
+from mtl.models.embeddings import Embeddings, linear_sum
 from mtl.models.encoders import Encoder
 from mtl.models.modules import Linears
-from mtl.models.neighborhood import Hop
+from mtl.models.neighborhood import Edges, Hop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,20 @@ class SageConvolution(nn.Module):
         self, x: Mapping[str, Embeddings], hop: Hop
     ) -> dict[str, Float[Tensor, "destinations *tasks dim"]]:
         """Return new embeddings of the destinations of each type."""
-        out = {
-            kind: x[kind].first(hop.num_destinations[kind]).through(self.root.of(kind))
+        terms = {
+            kind: [(x[kind].first(hop.num_destinations[kind]), self.root.of(kind))]
             for kind in self.node_types
         }
+        some: list[tuple[Edges, str, Tensor]] = []
         for kind in self.edge_types:
             source, _, destination = kind
-            edges = hop.edges[kind]
+            edges, linear = hop.edges[kind], self.neighbors.of(kind)
             mean = x[source].summed(edges.mean(x[source].exact), edges)
-            heard = mean.through(self.neighbors.of(kind))
+            if edges.listed is None:
+                terms[destination].append((mean, linear))
+            else:
+                some.append((edges, destination, mean.through(linear)))
+        out = {kind: linear_sum(of_kind) for kind, of_kind in terms.items()}
+        for edges, destination, heard in some:
             out[destination] = edges.add(out[destination], heard)
         return out

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
-from torch_geometric.nn import HeteroConv, SAGEConv
+from torch_geometric.nn import SAGEConv
 
 from mtl.errors import ConfigError
 from mtl.models.encoders import Encoder
@@ -39,13 +39,14 @@ def pygs(bottom: Bottom, graph: HeteroData) -> dict[str, Tensor]:
     linears = bottom.projection.linears
     x = {k: linears.of(k)(graph[k].x) for k in bottom.trunk.input_types}
     for layer, ours in enumerate(bottom.trunk.convolutions):
-        relations = {}
-        for kind in ours.edge_types:
-            relations[kind] = SAGEConv(DIM, DIM, root_weight=False, bias=False).double()
-            relations[kind].lin_l.weight = ours.neighbors.of(kind).weight
         x = {k: h.relu() for k, h in x.items()} if layer else x
-        heard = HeteroConv(relations, aggr="sum")(x, graph.edge_index_dict)
-        x = {kind: ours.root.of(kind)(x[kind]) + heard[kind] for kind in ours.node_types}
+        out = {kind: ours.root.of(kind)(x[kind]) for kind in ours.node_types}
+        for kind in ours.edge_types:
+            source, _, target = kind
+            relation = SAGEConv(DIM, DIM, root_weight=False, bias=False).double()
+            relation.lin_l.weight = ours.neighbors.of(kind).weight
+            out[target] = out[target] + relation((x[source], x[target]), graph[kind].edge_index)
+        x = out
     return x
 
 

