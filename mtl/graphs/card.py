@@ -1,60 +1,69 @@
-"""The dataset card: what a graph holds, in plain JSON, for MLflow and for the reader."""
+"""The dataset card: what a graph holds and what looks wrong, in plain JSON, for MLflow and you."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from mtl.graphs.store import GraphStore, Label
+from mtl.graphs._card.edges import Touched, edge_facts
+from mtl.graphs._card.labels import PARTS, label_facts
+from mtl.graphs._card.leaks import leaks
+from mtl.graphs._card.warnings import warnings
+from mtl.graphs.schema import EdgeType, Owner, text
 
-SPLITS = {"train": 1, "val": 2, "test": 3}
+if TYPE_CHECKING:
+    from mtl.graphs.store import GraphStore
 
 
 def card(store: "GraphStore") -> dict[str, Any]:
-    """Describe a graph: counts, degrees, coverage and balance of each label, sizes of splits."""
-    return {
-        "name": store.name,
-        "fingerprint": store.fingerprint,
-        "source": store.info.source,
-        "nodes": {node_type: _node_card(store, node_type) for node_type in store.node_types},
-        "edges": {"-".join(kind): _degrees(*store.csc(kind)) for kind in store.edge_types},
-    }
+    """Describe a graph: counts, degrees, coverage and balance of labels by split, warnings.
+
+    Seconds where there are 100 M edges; memory is bounded by the nodes.
+    """
+    touched = {kind: Touched.none(store.num_nodes(kind)) for kind in store.node_types}
+    edges = {text(kind): _edge_card(store, kind, touched) for kind in store.edge_types}
+    nodes = {kind: _node_card(store, kind, touched[kind]) for kind in store.node_types}
+    card = {"name": store.name, "fingerprint": store.fingerprint, "source": store.info.source}
+    card |= {"nodes": nodes, "edges": edges}
+    return {**card, "warnings": [*warnings(card), *leaks(store)]}
 
 
-def _node_card(store: "GraphStore", node_type: str) -> dict[str, Any]:
+def _node_card(store: "GraphStore", node_type: str, touched: Touched) -> dict[str, Any]:
     features = store.features(node_type)
-    splits = {name: store.split(node_type, name) for name in store.splits(node_type)}
+    labels = store.labels(node_type).values()
+    alone = np.flatnonzero(~touched.into)
+    seeds = np.zeros(len(alone), bool)
+    for label in labels:
+        seeds |= label.labelled(alone)
     return {
         "num_nodes": store.num_nodes(node_type),
         "num_features": 0 if features is None else features.size(1),
-        "labels": {name: _label_card(label) for name, label in store.labels(node_type).items()},
-        "splits": {name: _split_sizes(split) for name, split in splits.items()},
+        "has_time": store.time(node_type) is not None,
+        "num_isolated": int(np.count_nonzero(~(touched.into | touched.out))),
+        "num_isolated_seeds": int(np.count_nonzero(seeds)),
+        **_labels_and_splits(store, node_type),
     }
 
 
-def _degrees(colptr: np.ndarray, row: np.ndarray) -> dict[str, Any]:
-    degrees = np.diff(colptr)
+def _edge_card(
+    store: "GraphStore", edge_type: EdgeType, touched: dict[str, Touched]
+) -> dict[str, Any]:
+    csc, features = store.topology().edges[edge_type], store.edge_features(edge_type)
+    reverse = store.reverse(edge_type)
     return {
-        "num_edges": len(row),
-        "mean_in_degree": float(degrees.mean()) if len(degrees) else 0.0,
-        "max_in_degree": int(degrees.max(initial=0)),
+        **edge_facts(csc.colptr, csc.row, touched[edge_type[0]], touched[edge_type[2]]),
+        "num_features": 0 if features is None else features.size(1),
+        "has_weight": csc.weight is not None,
+        "has_time": csc.time is not None,
+        "reverse": text(reverse) if reverse else None,
+        **_labels_and_splits(store, edge_type),
     }
 
 
-def _label_card(label: "Label") -> dict[str, Any]:
-    values = np.asarray(label.values)
-    known = values[label.labelled(np.arange(len(values)))]
-    card: dict[str, Any] = {"kind": label.kind, "coverage": len(known) / max(len(values), 1)}
-    if label.kind == "class":
-        card["num_labelled"] = np.bincount(known, minlength=label.num_classes).tolist()
-    elif label.kind == "multilabel":
-        card["num_labelled"] = (known >= 0).sum(axis=0).tolist()
-        card["num_positive"] = (known == 1).sum(axis=0).tolist()
-    elif len(known):
-        exact = known.astype(np.float64)
-        card |= {"mean": float(exact.mean()), "std": float(exact.std())}
-    return {**card, "num_classes": label.num_classes, "best": label.best}
-
-
-def _split_sizes(split: np.ndarray) -> dict[str, int]:
-    return {name: int(np.count_nonzero(split == value)) for name, value in SPLITS.items()}
+def _labels_and_splits(store: "GraphStore", owner: Owner) -> dict[str, Any]:
+    splits = {name: store.split(owner, name) for name in store.splits(owner)}
+    labels = {name: label_facts(label, splits) for name, label in store.labels(owner).items()}
+    sizes = {
+        name: {part: int(np.count_nonzero(split == value)) for part, value in PARTS.items()}
+        for name, split in splits.items()
+    }
+    return {"labels": labels, "splits": sizes}

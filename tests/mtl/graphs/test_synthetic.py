@@ -41,7 +41,7 @@ def test_edges_are_symmetric_distinct_and_no_loops(clean: GraphStore) -> None:
 
 
 def test_degrees_have_the_mean_asked_for_and_a_long_tail(clean: GraphStore) -> None:
-    degrees = clean.card()["edges"]["node-to-node"]
+    degrees = clean.card()["edges"]["node__to__node"]
     assert degrees["mean_in_degree"] == pytest.approx(12, rel=0.01)
     assert degrees["max_in_degree"] > 15 * degrees["mean_in_degree"]
 

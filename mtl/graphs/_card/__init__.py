@@ -1,0 +1,1 @@
+"""What the dataset card is made of: edges, labels, leaks and warnings."""
