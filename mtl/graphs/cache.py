@@ -8,10 +8,15 @@ from mtl.graphs import Source
 from mtl.graphs.convert import convert, verify
 from mtl.graphs.folder import Folder
 from mtl.graphs.store import GraphStore
+from mtl.graphs.writer import Report
 
 
-def open_graph(source: Source) -> GraphStore:
+def open_graph(source: Source, report: Report | None = None) -> GraphStore:
     """Open the graph of a source; the first process on a machine converts and checks it.
+
+    Args:
+        source: of the graph.
+        report: called with (what, done, total) while a conversion goes on.
 
     Raises:
         ConfigError: `graph.cache` is no place for it.
@@ -24,7 +29,7 @@ def open_graph(source: Source) -> GraphStore:
         return GraphStore(source.path)
     fingerprint = source.fingerprint()
     folder = source.cache or cache_home() / f"{source.name}-{fingerprint[:12]}"
-    convert(source, folder, fingerprint)
+    convert(source, folder, fingerprint, report=report)
     try:
         verify(folder, remembered, always=always)
     except DataError as error:

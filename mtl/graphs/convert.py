@@ -16,10 +16,17 @@ from mtl.graphs import Source
 from mtl.graphs.files import check_files
 from mtl.graphs.schema import MANIFEST, read_schema
 from mtl.graphs.validate import validate
-from mtl.graphs.writer import GraphWriter, sync_folder
+from mtl.graphs.writer import GraphWriter, Report, sync_folder
 
 
-def convert(source: Source, folder: Path, fingerprint: str | None = None) -> None:
+def convert(
+    source: Source,
+    folder: Path,
+    fingerprint: str | None = None,
+    *,
+    report: Report | None = None,
+    option: str = "graph.cache",
+) -> None:
     """Convert a source to a graph folder, unless the folder holds that graph already.
 
     Several processes convert once: the others wait. Killed half way, nothing has that name.
@@ -28,6 +35,8 @@ def convert(source: Source, folder: Path, fingerprint: str | None = None) -> Non
         source: of the graph.
         folder: that the graph gets; its parent folders are made.
         fingerprint: of the source, if it is known.
+        report: called with (what, done, total) while the conversion goes on.
+        option: what the user calls the folder, for messages.
 
     Raises:
         ConfigError: the folder holds something else, or cannot be written.
@@ -35,12 +44,12 @@ def convert(source: Source, folder: Path, fingerprint: str | None = None) -> Non
     """
     fingerprint = fingerprint or source.fingerprint()
     try:
-        if not _holds(folder, fingerprint):
+        if not _holds(folder, fingerprint, option):
             with _lock(folder.with_name(folder.name + ".lock")):
-                if not _holds(folder, fingerprint):
-                    _convert(source, folder, fingerprint)
+                if not _holds(folder, fingerprint, option):
+                    _convert(source, folder, fingerprint, report or _silent)
     except OSError as error:
-        raise ConfigError(f"{folder} (graph.cache): cannot be written: {error}") from error
+        raise ConfigError(f"{folder} ({option}): cannot be written: {error}") from error
 
 
 def verify(folder: Path, remembered: Path, *, always: bool = False) -> None:
@@ -69,14 +78,18 @@ def verify(folder: Path, remembered: Path, *, always: bool = False) -> None:
                     note.with_suffix(".aside").replace(note)
 
 
-def _convert(source: Source, folder: Path, fingerprint: str) -> None:
+def _convert(source: Source, folder: Path, fingerprint: str, report: Report) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: we have the lock
     start = time.monotonic()
     print(f"graph: converting {source.name} to {folder}", file=sys.stderr, flush=True)
     try:
         writer = GraphWriter(
-            partial, name=source.name, source=source.section(), fingerprint=fingerprint
+            partial,
+            name=source.name,
+            source=source.section(),
+            fingerprint=fingerprint,
+            report=report,
         )
         source.write(writer)
         writer.finish()
@@ -88,22 +101,26 @@ def _convert(source: Source, folder: Path, fingerprint: str) -> None:
     print(f"graph: converted in {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
-def _holds(folder: Path, fingerprint: str) -> bool:
+def _holds(folder: Path, fingerprint: str, option: str) -> bool:
     """Say whether the folder holds this graph; an empty one, or none, does not yet."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / MANIFEST).is_file():
-        raise ConfigError(f"{folder} (graph.cache): is no graph folder; name one that is new")
+        raise ConfigError(f"{folder} ({option}): is no graph folder; name one that is new")
     try:
         found = read_schema(folder).source_fingerprint
     except DataError as error:
         raise DataError(f"{error}\nDelete {folder} to convert the graph again.") from error
     if found != fingerprint:
         raise ConfigError(
-            f"{folder} (graph.cache): holds another graph, of other options, files or code; "
+            f"{folder} ({option}): holds another graph, of other options, files or code; "
             "delete it, or name one that is new"
         )
     return True
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
 def _stamp(folder: Path) -> str:
