@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from job.runtime import NonFiniteError, Runtime
-from mtl.loaders.stream import EMPTY
+from mtl.loaders.microbatch import EMPTY
 
 
 class Meter:

@@ -85,7 +85,8 @@ def _stores(batch: Data | HeteroData) -> tuple[dict[str, Any], dict[EdgeType, An
     """Return the parts of a batch by type; those of a homogeneous one are the batch itself."""
     if isinstance(batch, HeteroData):
         return dict(batch.node_items()), dict(batch.edge_items())
-    return {batch.node_type: batch}, {batch.edge_type: batch}
+    source, relation, destination = batch.edge_type  # a list, once moved to a device
+    return {batch.node_type: batch}, {(source, relation, destination): batch}
 
 
 def _edges(store: Any, depth: int, num_destinations: int) -> Edges:
