@@ -42,7 +42,7 @@ class Meter:
         self._step_losses += losses.double()
         if batch.number != EMPTY:
             self._labelled = [batch.num_targets[name] > 0 for name in self._tasks]
-        self._step_edges += sum(batch.num_sampled_edges)
+        self._step_edges += batch.num_edges
 
     def close(self, step: int, norm: Tensor, num_seeds: int) -> None:
         """End a step: start its sums, and read those of the step before.
