@@ -23,17 +23,29 @@ ARCHITECTURES = [
     (encoder, sharing) for encoder in ("sage", "gcn", "gat", "mlp") for sharing in ("hard", "mimo")
 ]
 
+MARKET_TASKS = {
+    "churn": {"type": "node_classification", "node_type": "user", "label": "churn"},
+    "value": {"type": "node_regression", "node_type": "user", "label": "value", "weight": 2.0},
+    "category": {"type": "node_classification", "node_type": "item", "label": "category"},
+}
+CUSTOMERS = {"type": "synthetic", "num_nodes": 120}
+MARKET = {"type": "marketplace", "num_users": 120, "num_items": 60, "num_shops": 8}
+
 Result = dict[str, np.ndarray]
 
 
 def case(
-    mix: tuple[str, ...], encoder: str, sharing: str, batches: tuple[int, int]
+    tasks: dict[str, dict[str, Any]],
+    graph: dict[str, Any],
+    encoder: str,
+    sharing: str,
+    batches: tuple[int, int],
 ) -> dict[str, Any]:
     """Describe a short training; 60 % of the labels are missing, so many microbatches lack some."""
     config = {
         "run": {"name": "case", "seed": 3},
-        "graph": {"type": "synthetic", "num_nodes": 120, "missing": 0.6, "num_features": 8},
-        "tasks": {name: TASKS[name] for name in mix},
+        "graph": {**graph, "missing": 0.6, "num_features": 8},
+        "tasks": tasks,
         "loader": {
             "num_neighbors": [3, 2],
             "batch_size": batches[0],
@@ -55,12 +67,24 @@ def case(
 
 CASES = {
     **{
-        "-".join(mix): case(mix, "sage", "hard", BATCHES[i % len(BATCHES)])
+        "-".join(mix): case(
+            {name: TASKS[name] for name in mix},
+            CUSTOMERS,
+            "sage",
+            "hard",
+            BATCHES[i % len(BATCHES)],
+        )
         for i, mix in enumerate(MIXES)
     },
     **{
-        f"{encoder}-{sharing}": case(tuple(TASKS), encoder, sharing, BATCHES[i % len(BATCHES)])
+        f"{encoder}-{sharing}": case(TASKS, CUSTOMERS, encoder, sharing, BATCHES[i % len(BATCHES)])
         for i, (encoder, sharing) in enumerate(ARCHITECTURES)
+    },
+    **{
+        f"market-{encoder}-{sharing}": case(MARKET_TASKS, MARKET, encoder, sharing, BATCHES[i])
+        for i, (encoder, sharing) in enumerate(
+            [("sage", "hard"), ("sage", "mimo"), ("mlp", "hard")]
+        )
     },
 }
 
