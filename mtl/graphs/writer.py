@@ -1,24 +1,27 @@
 """GraphWriter: a source's arrays into a graph folder, graph.json last."""
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtl.errors import DataError
-from mtl.graphs._agreement import LABEL_DTYPES, row_dtype
+from mtl.graphs._agreement import LABEL_DTYPES
 from mtl.graphs._chunks import Chunks, EdgeChunk, EdgeChunks, FeatureDtype, LabelSpec
+from mtl.graphs._columns import value_columns
+from mtl.graphs._edges import ORDER, EdgeSorter
+from mtl.graphs._node_ids import save_ids
+from mtl.graphs._npy import NpyFile, slices
+from mtl.graphs._report import Report, silent
+from mtl.graphs._rules import SPLIT, TIME, checked, label_rule
 from mtl.graphs.schema import (
     MANIFEST,
     ArrayInfo,
     EdgeInfo,
     EdgeType,
     GraphInfo,
-    IdsInfo,
     Kind,
     LabelInfo,
     NodeInfo,
@@ -30,13 +33,6 @@ from mtl.graphs.schema import (
 from mtl.graphs.validate import validate
 
 __all__ = ["Chunks", "EdgeChunk", "EdgeChunks", "GraphWriter", "LabelSpec", "Report", "sync_folder"]
-
-Report = Callable[[str, int, int], None]
-"""Told what is done, how much of it and of how much (0 where that is not known)."""
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Say nothing."""
 
 
 class GraphWriter:
@@ -57,11 +53,11 @@ class GraphWriter:
         name: str,
         source: Mapping[str, Any] | None = None,
         fingerprint: str = "",
-        report: Report = _silent,
+        report: Report = silent,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._report = folder, report
-        self._order: dict[EdgeType, np.ndarray] = {}
+        self._orders: dict[EdgeType, Path] = {}
         self.info = GraphInfo(
             name=name, source=dict(source or {}), source_fingerprint=fingerprint, nodes={}, edges=[]
         )
@@ -85,29 +81,14 @@ class GraphWriter:
             time: when each came to be, whole numbers of any unit.
         """
         assert node_type not in self.info.nodes, f"node type {node_type!r} twice"
-        if isinstance(features, Chunks):
-            features = np.concatenate([*features.chunks])
-        array = None if features is None else self._save(features, "node", node_type, "features")
+        what = f"nodes {node_type}"
         self.info.nodes[node_type] = NodeInfo(
             num_nodes=num_nodes,
-            features=array,
-            ids=None if ids is None else self._ids(node_type, ids),
+            features=None if features is None else self._features(node_type, num_nodes, features),
             time=None
             if time is None
-            else self._save(_cast(time, "int64", "time"), "node", node_type, "time"),
-        )
-
-    def _ids(self, node_type: str, ids: Any) -> IdsInfo:
-        values = ids.to_pylist() if hasattr(ids, "to_pylist") else np.asarray(ids).tolist()
-        if not values or isinstance(values[0], int):
-            array = self._save(np.array(values, np.int64), "node", node_type, "ids")
-            return IdsInfo(kind="int", values=array)
-        words = [value.encode() for value in values]
-        offsets = np.cumsum([0, *map(len, words)])
-        return IdsInfo(
-            kind="string",
-            values=self._save(np.frombuffer(b"".join(words), np.uint8), "node", node_type, "ids"),
-            offsets=self._save(offsets, "node", node_type, "id_offsets"),
+            else self._save(checked(time, "int64", TIME, f"{what}, time"), node_type, "time"),
+            ids=None if ids is None else save_ids(self.folder, node_type, ids),
         )
 
     def add_label(
@@ -135,15 +116,15 @@ class GraphWriter:
         """
         labels = self._owner(owner).labels
         assert name not in labels, f"label {name!r} twice"
-        array = _cast(values, LABEL_DTYPES[kind], f"label {name!r}")
-        labels[name] = LabelInfo(
+        where = f"{_where(owner)}, label {name!r}"
+        array = checked(values, LABEL_DTYPES[kind], label_rule(kind, num_classes), where)
+        spec = LabelSpec(
             kind=kind,
             num_classes=num_classes,
-            missing="nan" if kind == "regression" else -1,
-            best=dict(best or {}),
-            array=self._save(self._sorted(owner, array), *_parts(owner), "label", name),
             classes=None if classes is None else tuple(classes),
+            best=best or {},
         )
+        labels[name] = _label(spec, self._save(array, owner, "label", name))
 
     def add_split(self, owner: Owner, name: str, values: ArrayLike) -> None:
         """Add a split of every node or edge: 0 none, 1 train, 2 val, 3 test.
@@ -152,8 +133,8 @@ class GraphWriter:
         """
         splits = self._owner(owner).splits
         assert name not in splits, f"split {name!r} twice"
-        array = self._sorted(owner, _cast(values, "uint8", f"split {name!r}"))
-        splits[name] = self._save(array, *_parts(owner), "split", name)
+        array = checked(values, "uint8", SPLIT, f"{_where(owner)}, split {name!r}")
+        splits[name] = self._save(array, owner, "split", name)
 
     def add_edges(
         self,
@@ -179,34 +160,16 @@ class GraphWriter:
             time: when each came to be, whole numbers of any unit.
             reverse: the relation that holds the same edges the other way round.
         """
-        num_src = self.info.nodes[edge_type[0]].num_nodes
-        num_dst = self.info.nodes[edge_type[2]].num_nodes
-        src = _checked(src, num_src, f"edges {text(edge_type)}: source")
-        dst = _checked(dst, num_dst, f"edges {text(edge_type)}: destination")
-        assert src.shape == dst.shape, f"{src.shape} sources, {dst.shape} destinations"
-        colptr = np.zeros(num_dst + 1, np.int64)
-        np.cumsum(np.bincount(dst, minlength=num_dst), out=colptr[1:])
-        order = self._order[edge_type] = np.lexsort((src, dst))
-
-        def save(values: ArrayLike | None, dtype: str | None, name: str) -> ArrayInfo | None:
-            if values is None:
-                return None
-            array = np.asarray(values) if dtype is None else _cast(values, dtype, name)
-            return self._save(array[order], "edge", *edge_type, name)
-
-        row = save(src, row_dtype(num_src), "row")
-        assert row
-        self.info.edges.append(
-            EdgeInfo(
-                edge_type=edge_type,
-                num_edges=len(src),
-                colptr=self._save(colptr, "edge", *edge_type, "colptr"),
-                row=row,
-                features=save(features, None, "features"),
-                weight=save(weight, "float32", "weight"),
-                time=save(time, "int64", "time"),
-                reverse=reverse,
-            )
+        if features is not None:
+            features = _as_features(features)
+        self.stream_edges(
+            edge_type,
+            lambda: iter([EdgeChunk(src, dst, features, weight, time)]),
+            num_features=0 if features is None else features.shape[1],
+            features_dtype="float32" if features is None else _feature_dtype(features),
+            weight=weight is not None,
+            time=time is not None,
+            reverse=reverse,
         )
 
     def stream_edges(
@@ -239,40 +202,32 @@ class GraphWriter:
         Raises:
             DataError: an edge is wrong, or the second call gave other edges than the first.
         """
-        parts = list(chunks())
-
-        def join(arrays: list[Any]) -> np.ndarray:
-            return np.concatenate([np.asarray(array) for array in arrays])
-
-        self.add_edges(
+        assert edge_type not in self._orders, f"edge type {edge_type} twice"
+        labels = labels or {}
+        sorter = EdgeSorter(
+            self.folder,
             edge_type,
-            join([part.src for part in parts]),
-            join([part.dst for part in parts]),
-            features=join([part.features for part in parts]) if num_features else None,
-            weight=join([part.weight for part in parts]) if weight else None,
-            time=join([part.time for part in parts]) if time else None,
-            reverse=reverse,
+            self.info.nodes[edge_type[0]].num_nodes,
+            self.info.nodes[edge_type[2]].num_nodes,
+            value_columns(num_features, features_dtype, weight, time, labels, splits),
+            self._report,
         )
-        for name, spec in (labels or {}).items():
-            self.add_label(
-                edge_type,
-                name,
-                spec.kind,
-                join([part.labels[name] for part in parts]),
-                num_classes=spec.num_classes,
-                classes=spec.classes,
-                best=spec.best,
+        arrays = sorter.sort(chunks)
+        self._orders[edge_type] = sorter.path(ORDER)
+        self.info.edges.append(
+            EdgeInfo(
+                edge_type=edge_type,
+                num_edges=arrays["row",].shape[0],
+                colptr=arrays["colptr",],
+                row=arrays["row",],
+                weight=arrays.get(("weight",)),
+                features=arrays.get(("features",)),
+                time=arrays.get(("time",)),
+                labels={name: _label(spec, arrays["label", name]) for name, spec in labels.items()},
+                splits={name: arrays["split", name] for name in splits},
+                reverse=reverse,
             )
-        for name in splits:
-            self.add_split(edge_type, name, join([part.splits[name] for part in parts]))
-
-    def _owner(self, owner: Owner) -> OwnerInfo:
-        if isinstance(owner, str):
-            return self.info.nodes[owner]
-        return next(edge for edge in self.info.edges if edge.edge_type == owner)
-
-    def _sorted(self, owner: Owner, values: np.ndarray) -> np.ndarray:
-        return values if isinstance(owner, str) else values[self._order[owner]]
+        )
 
     def finish(self) -> None:
         """Write graph.json, bring everything to the disk and validate it.
@@ -280,6 +235,8 @@ class GraphWriter:
         Raises:
             DataError: what was added is no valid graph.
         """
+        for path in self._orders.values():
+            path.unlink()
         with (self.folder / MANIFEST).open("w") as file:
             file.write(self.info.to_json())
             file.flush()
@@ -287,16 +244,33 @@ class GraphWriter:
         sync_folder(self.folder)
         validate(self.folder)
 
-    def _save(self, array: np.ndarray, *parts: str) -> ArrayInfo:
-        path = self.folder / file_name(*parts)
-        with path.open("x+b") as file:
-            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        dtype: Any = "bfloat16" if array.dtype == np.uint16 else array.dtype.name
-        return ArrayInfo(file=path.name, dtype=dtype, shape=array.shape, sha256=digest)
+    def _owner(self, owner: Owner) -> OwnerInfo:
+        if isinstance(owner, str):
+            return self.info.nodes[owner]
+        return next(edge for edge in self.info.edges if edge.edge_type == owner)
+
+    def _features(self, node_type: str, num_nodes: int, features: np.ndarray | Chunks) -> ArrayInfo:
+        if not isinstance(features, Chunks):
+            array = _as_features(features)
+            parts = (array[part] for part in slices(len(array), array[:1].nbytes))
+            features = Chunks(array.shape[1], _feature_dtype(array), parts)
+        path = self.folder / file_name("node", node_type, "features")
+        with NpyFile(path, features.dtype, (num_nodes, features.num_features)) as file:
+            for chunk in features.chunks:
+                file.append(chunk)
+                self._report(f"nodes {node_type}: features", file.num_rows, num_nodes)
+            return file.finish()
+
+    def _save(self, values: np.ndarray, owner: Owner, *name: str) -> ArrayInfo:
+        """Write one row for each node or edge; those of edges into the order of the edges."""
+        kind, parts = ("node", (owner,)) if isinstance(owner, str) else ("edge", owner)
+        path = self.folder / file_name(kind, *parts, *name)
+        order = None if isinstance(owner, str) else np.load(self._orders[owner], mmap_mode="r")
+        assert order is None or len(order) == len(values), f"{path.name}: {len(values)} rows"
+        with NpyFile(path, values.dtype.name, values.shape) as file:
+            for part in slices(len(values), 8 + values[:1].nbytes):
+                file.append(values[part] if order is None else values[order[part]])
+            return file.finish()
 
 
 def sync_folder(folder: Path) -> None:
@@ -308,27 +282,27 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _cast(values: ArrayLike, dtype: str, what: str) -> np.ndarray:
-    """Convert, and refuse what does not fit: a wrapped class would be another one."""
-    array = np.asarray(values)
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = array.astype(dtype)
-    if dtype != "float32" and not np.array_equal(cast, array):
-        row = int(np.flatnonzero((cast != array).reshape(len(array), -1).any(axis=1))[0])
-        raise DataError(f"{what}: row {row}: {array[row]} is no {dtype}; whole numbers are allowed")
-    return cast
+def _label(spec: LabelSpec, array: ArrayInfo) -> LabelInfo:
+    return LabelInfo(
+        kind=spec.kind,
+        num_classes=spec.num_classes,
+        missing="nan" if spec.kind == "regression" else -1,
+        best=dict(spec.best),
+        array=array,
+        classes=spec.classes,
+    )
 
 
-def _checked(values: ArrayLike, count: int, what: str) -> np.ndarray:
-    ids = np.asarray(values)
-    if not ids.size:
-        return np.empty(0, np.int64)
-    assert ids.dtype.kind in "iu", f"{what} is of {ids.dtype}"
-    if not 0 <= ids.min() <= ids.max() < count:
-        edge = int(np.flatnonzero((ids < 0) | (ids >= count))[0])
-        raise DataError(f"{what} of edge {edge} is {ids[edge]}; allowed: 0 to {count - 1}")
-    return ids
+def _as_features(features: np.ndarray) -> np.ndarray:
+    """Keep half precision and the bits of bfloat16; make all else float32."""
+    half = features.dtype.name in ("float16", "uint16")
+    return features if half else features.astype(np.float32, copy=False)
 
 
-def _parts(owner: Owner) -> tuple[str, ...]:
-    return ("node", owner) if isinstance(owner, str) else ("edge", *owner)
+def _feature_dtype(features: np.ndarray) -> FeatureDtype:
+    name = "bfloat16" if features.dtype == np.uint16 else features.dtype.name
+    return cast(FeatureDtype, name)
+
+
+def _where(owner: Owner) -> str:
+    return f"{'nodes' if isinstance(owner, str) else 'edges'} {text(owner)}"

@@ -155,7 +155,9 @@ def test_card_is_plain_json_with_coverage_and_balance(small: Path) -> None:
     assert likes.items() <= card["edges"]["user__likes__item"].items()
 
 
-@pytest.mark.parametrize(("ids", "bad"), [([0, 9], "edge 1 is 9"), ([-1, 0], "edge 0 is -1")])
+@pytest.mark.parametrize(
+    ("ids", "bad"), [([0, 9], "source: row 1: 9; allowed: 0 to 2"), ([-1, 0], "source: row 0: -1")]
+)
 def test_an_edge_out_of_range_is_named(tmp_path: Path, ids: list[int], bad: str) -> None:
     writer = GraphWriter(tmp_path, name="edges")
     writer.add_nodes("node", 3)
