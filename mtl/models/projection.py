@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
 
+from mtl.models.activation import Dropout
 from mtl.models.embeddings import Embeddings
 from mtl.models.modules import Linears
 from mtl.models.neighborhood import features
@@ -28,7 +29,7 @@ class Projection(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features, self.views = dict(num_features), views
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linears = Linears(
             (
                 ((kind, view) if view else kind, width)

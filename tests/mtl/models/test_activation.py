@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from mtl.models.activation import ReLUDropout
+from mtl.models.activation import Dropout, ReLUDropout
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_the_share_is_dropped_and_the_mean_stays(share, dtype):
+@pytest.mark.parametrize("kind", [Dropout, ReLUDropout])
+def test_the_share_is_dropped_and_the_mean_stays(kind, share, dtype):
     torch.manual_seed(0)
-    out = ReLUDropout(share)(torch.ones(400, 1000).to(dtype)).double()
+    out = kind(share)(torch.ones(400, 1000).to(dtype)).double()
     assert set(out.unique().tolist()) == {0.0, out.max().item()}
     dropped = (out == 0).double().mean().item()
     assert abs(dropped - share) < 0.005  # 1/512, and three deviations
@@ -23,6 +24,13 @@ def test_negative_activations_become_zero():
     assert (out[h < 0] == 0).all()
     kept = out != 0
     torch.testing.assert_close(out[kept], 2 * h[kept])
+
+
+def test_dropout_alone_keeps_negative_numbers():
+    x = torch.randn(100, 100)
+    out = Dropout(0.5)(x)
+    assert torch.equal(out[out != 0], 2 * x[out != 0])
+    assert (out < 0).any()
 
 
 def test_the_gradient_is_that_of_the_activations_that_were_kept():
