@@ -30,7 +30,7 @@ from mtl.graphs.schema import (
     file_name,
     text,
 )
-from mtl.graphs.validate import validate
+from mtl.graphs.validate import validate_written
 
 __all__ = ["Chunks", "EdgeChunk", "EdgeChunks", "GraphWriter", "LabelSpec", "Report", "sync_folder"]
 
@@ -56,7 +56,7 @@ class GraphWriter:
         report: Report = silent,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._report = folder, report
+        self.folder, self.report = folder, report
         self._orders: dict[EdgeType, Path] = {}
         self.info = GraphInfo(
             name=name, source=dict(source or {}), source_fingerprint=fingerprint, nodes={}, edges=[]
@@ -210,7 +210,7 @@ class GraphWriter:
             self.info.nodes[edge_type[0]].num_nodes,
             self.info.nodes[edge_type[2]].num_nodes,
             value_columns(num_features, features_dtype, weight, time, labels, splits),
-            self._report,
+            self.report,
         )
         arrays = sorter.sort(chunks)
         self._orders[edge_type] = sorter.path(ORDER)
@@ -242,7 +242,7 @@ class GraphWriter:
             file.flush()
             os.fsync(file.fileno())
         sync_folder(self.folder)
-        validate(self.folder)
+        validate_written(self.folder, self.report)
 
     def _owner(self, owner: Owner) -> OwnerInfo:
         if isinstance(owner, str):
@@ -258,7 +258,7 @@ class GraphWriter:
         with NpyFile(path, features.dtype, (num_nodes, features.num_features)) as file:
             for chunk in features.chunks:
                 file.append(chunk)
-                self._report(f"nodes {node_type}: features", file.num_rows, num_nodes)
+                self.report(f"nodes {node_type}: features", file.num_rows, num_nodes)
             return file.finish()
 
     def _save(self, values: np.ndarray, owner: Owner, *name: str) -> ArrayInfo:

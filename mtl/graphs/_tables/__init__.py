@@ -1,0 +1,1 @@
+"""tables: the parts of the source that reads tables."""

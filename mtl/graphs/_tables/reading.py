@@ -1,0 +1,161 @@
+"""tables: a table's rows in batches, whatever its files are, with the columns that SQL adds."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from mtl.errors import ConfigError, DataError
+from mtl.graphs._report import Report
+from mtl.graphs._tables import csv, parquet
+from mtl.graphs._tables.batch import Batch, Faults
+from mtl.graphs._tables.files import File, find
+from mtl.graphs._tables.options import Table
+from mtl.graphs._tables.sql import ROW, Expressions
+from mtl.graphs._tables.uses import uses
+from mtl.graphs._tables.values import as_type, plain
+from mtl.plugin import nearest
+
+
+class Reader:
+    """Read a table.
+
+    Args:
+        path: of the table in YAML.
+        table: its options.
+        root: where relative names of files start.
+        report: is told how many rows of how many are read.
+
+    Raises:
+        ConfigError: there is no such file or column, or SQL is wrong.
+        DataError: a file is broken.
+    """
+
+    def __init__(self, path: str, table: Table, root: str, report: Report) -> None:
+        self.path, self.table, self._report = path, table, report
+        self.files = find(root, table, path)
+        self._sql = Expressions(path, table.where, table.columns)
+        self._what = path.removeprefix("graph.").replace(".", " ")
+        self._num_rows = sum(parquet.num_rows(f) for f in self.files if f.format == "parquet")
+        self._types: dict[str, str] = dict(table.types)
+        self._raw = self._resolved()
+
+    def is_written(self, name: str) -> bool:
+        """Say whether a column is text in a CSV file that may be read as what is wanted."""
+        csv_only = all(file.format == "csv" for file in self.files)
+        return csv_only and name not in self._sql and name not in self.table.types
+
+    def as_written(self, name: str) -> None:
+        """Leave a column of a CSV file as it is written."""
+        self._types[name] = "text"
+
+    def as_codes(self, name: str) -> None:
+        """Read a column of a CSV file as integers, or else as it is written: it holds ids."""
+        self._look([name])
+        if self._types[name] != "integer":
+            self._types[name] = "text"
+
+    def batches(self, names: set[str], doing: str) -> Iterator[Batch]:
+        """Yield the rows that `where` leaves, with some columns, in the order of the files.
+
+        Args:
+            names: of the columns.
+            doing: what for, in progress reports.
+
+        Raises:
+            DataError: a file is broken, or a value is not of the type that `types` asks for.
+        """
+        raw = sorted({self._raw[name] for name in self._sql.needs(names)})
+        raw = raw or self._names[self.files[0].name][:1]  # some column, to count the rows
+        self._look([name for name in raw if self.files[0].format == "csv"])
+        faults, before = Faults(), 0
+        for file in self.files:
+            done = 0
+            for records in self._records(file, raw):
+                rows = np.arange(done + 1, done + 1 + records.num_rows)
+                columns = dict(zip(records.schema.names, records.columns, strict=True))
+                batch = self._typed(Batch(file.name, rows, before, columns), faults)
+                done += len(rows)
+                self._report(f"{self._what}: {doing}", before + done, self._num_rows)
+                if len(chosen := self._computed(batch, names)):
+                    yield chosen
+            before += done
+        faults.check()
+
+    def _records(self, file: File, names: list[str]) -> Iterator[pa.RecordBatch]:
+        if file.format == "csv":
+            return csv.read(file, self.table, names)
+        return parquet.read(file, names)
+
+    def _look(self, names: list[str]) -> None:
+        """Find out what the columns of CSV files look like, once."""
+        new = [name for name in names if name not in self._types]
+        if new:
+            records = (part for file in self.files for part in csv.read(file, self.table, new))
+            self._types |= csv.looks(records, new)
+
+    def _typed(self, batch: Batch, faults: Faults) -> Batch:
+        columns = {}
+        for name, column in batch.columns.items():
+            try:
+                kind = self._types.get(name)
+                columns[name], bad = as_type(column, kind) if kind else (plain(column), None)
+            except pa.ArrowException as error:
+                hint = f"give {self.path}.types.{name}"
+                raise DataError(f"{batch.file}: column {name!r}: {error}; {hint}") from error
+            if bad is not None:
+                faults.note(batch, bad, name, f"a {self._types[name]} ({self.path}.types)")
+        return Batch(batch.file, batch.rows, batch.first, columns)
+
+    def _computed(self, batch: Batch, names: set[str]) -> Batch:
+        if not self._sql.any(names):
+            columns = {name: batch.columns[name] for name in names}
+            return Batch(batch.file, batch.rows, batch.first, columns)
+        given = pa.table({**batch.columns, ROW: np.arange(len(batch))})
+        found = self._sql.apply(given, names, batch.file, batch.rows)
+        rows = batch.rows[found[ROW].to_numpy()]
+        columns = {name: plain(found[name]) for name in names}
+        return Batch(batch.file, rows, batch.first, columns)
+
+    def _resolved(self) -> dict[str, str]:
+        """Return the column of the files for each name; refuse all names that there are not."""
+        if len({file.format for file in self.files}) > 1:
+            raise ConfigError(f"{self.path}.files: one table is either Parquet or CSV, not both")
+        self._names = {file.name: _column_names(file, self.table) for file in self.files}
+        exact = {n: f"{self.path}.{o}" for n, o in uses(self.table) if n not in self._sql}
+        in_sql = self._sql.needs(set(self.table.columns))
+        wrong = [text for n, path in exact.items() if (text := self._missing(n, path))]
+        wrong += [text for n, path in in_sql.items() if (text := self._missing(n, path, fold=True))]
+        for name, path in self._sql.paths.items():
+            if self._find(name, self._names[self.files[0].name], fold=True):
+                wrong.append(f"{path}: the files have a column of this name; choose another")
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        first = self._names[self.files[0].name]
+        found = {name: name for name in exact}
+        found |= {name: str(self._find(name, first, fold=True)) for name in in_sql}
+        if in_sql and len({name.lower() for name in found.values()}) < len(set(found.values())):
+            raise ConfigError(
+                f"{self.path}: SQL cannot tell columns apart that differ in case alone"
+            )
+        return found
+
+    def _missing(self, name: str, path: str, *, fold: bool = False) -> str | None:
+        """Say which file has no such column, if one has none."""
+        for file, names in self._names.items():
+            if not self._find(name, names, fold=fold):
+                there = ", ".join([*names, *self.table.columns])
+                hint = nearest(name, [*names, *self.table.columns])
+                return f"{path}: {file} has no column {name!r}{hint} (there are: {there})"
+        return None
+
+    @staticmethod
+    def _find(name: str, names: list[str], *, fold: bool) -> str | None:
+        """Return the column of this name; SQL's names may differ in case."""
+        if name in names or not fold:
+            return name if name in names else None
+        return next((other for other in names if other.lower() == name.lower()), None)
+
+
+def _column_names(file: File, table: Table) -> list[str]:
+    return csv.column_names(file, table) if file.format == "csv" else parquet.column_names(file)

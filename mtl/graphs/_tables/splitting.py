@@ -1,0 +1,97 @@
+"""tables: split rules at work on rows of nodes and of edges."""
+
+import numpy as np
+import pyarrow as pa
+
+from mtl.errors import ConfigError
+from mtl.graphs._tables.batch import Batch, Faults
+from mtl.graphs._tables.options import Table
+from mtl.graphs._tables.rules import (
+    ColumnSplit,
+    PerClassSplit,
+    RandomSplit,
+    Split,
+    TemporalSplit,
+    moment_of,
+)
+from mtl.graphs._tables.uses import column_of_split
+from mtl.graphs._tables.values import MISSING, coded, integers, known, moments
+from mtl.graphs.splits import hashed_split, per_class_split, random_split, temporal_split
+
+PARTS = {"none": 0, "train": 1, "val": 2, "valid": 2, "validation": 2, "test": 3}
+PARTS |= {str(number): number for number in range(4)}
+
+
+class RowSplits:
+    """The splits of a table whose rules need to see one row alone.
+
+    Args:
+        path: of the table in YAML.
+        table: its options.
+        hashed: whether rows are drawn one by one, too: those of edges.
+    """
+
+    def __init__(self, path: str, table: Table, *, hashed: bool) -> None:
+        self._path = f"{path}.split" if table.split else f"{path}.splits"
+        kinds = (ColumnSplit, TemporalSplit, *((RandomSplit,) if hashed else ()))
+        self._rules = {name: rule for name, rule in table.rules.items() if isinstance(rule, kinds)}
+        self._columns = {name: column_of_split(table, name) or "" for name in self._rules}
+        self.columns = set(filter(None, self._columns.values()))
+
+    def of(self, batch: Batch, faults: Faults) -> dict[str, np.ndarray]:
+        """Return each split's part of a batch, uint8 [rows]."""
+        return {name: self._one(name, rule, batch, faults) for name, rule in self._rules.items()}
+
+    def _one(self, name: str, rule: Split, batch: Batch, faults: Faults) -> np.ndarray:
+        if isinstance(rule, RandomSplit):
+            shares = {"val": rule.val, "test": rule.test}
+            return hashed_split(batch.ordinals, rule.train, rule.seed, **shares)
+        column = self._columns[name]
+        array = batch.columns[column]
+        if isinstance(rule, TemporalSplit):
+            times, bad = self._times(array, rule, column)
+            faults.note(batch, bad, column, "a date or an integer, or nothing")
+            split = temporal_split(times, moment_of(rule.val_from), moment_of(rule.test_from))
+            return np.asarray(np.where(times == MISSING, 0, split), np.uint8)
+        codes, words = coded(array)
+        numbers = np.array([*(PARTS.get(word.lower(), 4) for word in words), 0], np.uint8)[codes]
+        faults.note(batch, numbers == 4, column, "train, val, test, none or nothing, or 0 to 3")
+        return np.asarray(numbers)
+
+    def _times(
+        self, array: pa.Array, rule: TemporalSplit, column: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        dates = isinstance(rule.val_from, str)
+        if known(array).any() and dates != (not is_number(array)):
+            what = "dates" if dates else "integers"
+            raise ConfigError(f"{self._path}: val_from and test_from are {what}, {column!r} not")
+        return moments(array, "microseconds") if dates else integers(array)
+
+
+def is_number(array: pa.Array) -> bool:
+    """Say whether a column holds numbers."""
+    return bool(pa.types.is_integer(array.type) or pa.types.is_floating(array.type))
+
+
+def node_splits(
+    table: Table, num_nodes: int, found: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return all splits of a type of nodes in their order, uint8 [nodes].
+
+    Args:
+        table: its options.
+        num_nodes: rows.
+        found: splits that rows told by themselves.
+        labels: all labels by name.
+    """
+    splits = {}
+    for name, rule in table.rules.items():
+        if isinstance(rule, RandomSplit):
+            rng, shares = np.random.default_rng(rule.seed), {"val": rule.val, "test": rule.test}
+            splits[name] = random_split(num_nodes, rule.train, rng, **shares)
+        elif isinstance(rule, PerClassSplit):
+            rng, classes = np.random.default_rng(rule.seed), labels[rule.label]
+            splits[name] = per_class_split(classes, rule.train, rule.val, rng, test=rule.test)
+        else:
+            splits[name] = found[name]
+    return splits
