@@ -12,6 +12,7 @@ from mtl.graphs.schema import (
     LabelInfo,
     NodeInfo,
     OwnerInfo,
+    repeated,
     text,
 )
 
@@ -117,7 +118,7 @@ def _check_classes(where: str, label: LabelInfo, classes: tuple[str, ...]) -> No
         raise DataError(f"{where}: a regression has none")
     if len(classes) != label.num_classes:
         raise DataError(f"{where}: {len(classes)} names; num_classes is {label.num_classes}")
-    twice = next((name for name in classes if classes.count(name) > 1), None)
+    twice = repeated(classes)
     if twice is not None:
         raise DataError(f"{where}: {twice!r} stands twice")
 

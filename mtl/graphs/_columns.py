@@ -1,5 +1,6 @@
 """What streamed edges carry, column by column: converted, checked and cut into pieces."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class Column:
     @property
     def row_bytes(self) -> int:
         """Bytes of one edge."""
-        return self.stored.itemsize * int(np.prod(self.width, dtype=np.int64))
+        return self.stored.itemsize * math.prod(self.width)
 
 
 def end_columns(num_src: int, num_dst: int) -> dict[Name, Column]:

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from mtl.errors import DataError
 from mtl.graphs import Source
+from mtl.graphs._report import Report, silent
 from mtl.graphs.convert import convert, verify
 from mtl.graphs.folder import Folder
 from mtl.graphs.store import GraphStore
-from mtl.graphs.writer import Report
 
 
-def open_graph(source: Source, report: Report | None = None) -> GraphStore:
+def open_graph(source: Source, report: Report = silent) -> GraphStore:
     """Open the graph of a source; the first process on a machine converts and checks it.
 
     Args:
         source: of the graph.
-        report: called with (what, done, total) while a conversion goes on.
+        report: called with (what, done, total) while a conversion or a check goes on.
 
     Raises:
         ConfigError: `graph.cache` is no place for it.
@@ -25,13 +25,13 @@ def open_graph(source: Source, report: Report | None = None) -> GraphStore:
     remembered = cache_home() / "verified"
     always = source.verify == "always"
     if isinstance(source, Folder):
-        verify(source.path, remembered, always=always)
+        verify(source.path, remembered, always=always, report=report)
         return GraphStore(source.path)
     fingerprint = source.fingerprint()
     folder = source.cache or cache_home() / f"{source.name}-{fingerprint[:12]}"
     convert(source, folder, fingerprint, report=report)
     try:
-        verify(folder, remembered, always=always)
+        verify(folder, remembered, always=always, report=report)
     except DataError as error:
         raise DataError(f"{error}\nDelete {folder} to convert the graph again.") from error
     return GraphStore(folder)

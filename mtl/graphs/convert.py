@@ -13,10 +13,11 @@ from pathlib import Path
 
 from mtl.errors import ConfigError, DataError
 from mtl.graphs import Source
+from mtl.graphs._report import Report, silent
 from mtl.graphs.files import check_files
 from mtl.graphs.schema import MANIFEST, read_schema
 from mtl.graphs.validate import validate
-from mtl.graphs.writer import GraphWriter, Report, sync_folder
+from mtl.graphs.writer import GraphWriter, sync_folder
 
 
 def convert(
@@ -24,7 +25,7 @@ def convert(
     folder: Path,
     fingerprint: str | None = None,
     *,
-    report: Report | None = None,
+    report: Report = silent,
     option: str = "graph.cache",
 ) -> None:
     """Convert a source to a graph folder, unless the folder holds that graph already.
@@ -47,18 +48,21 @@ def convert(
         if not _holds(folder, fingerprint, option):
             with _lock(folder.with_name(folder.name + ".lock")):
                 if not _holds(folder, fingerprint, option):
-                    _convert(source, folder, fingerprint, report or _silent)
+                    _convert(source, folder, fingerprint, report)
     except OSError as error:
         raise ConfigError(f"{folder} ({option}): cannot be written: {error}") from error
 
 
-def verify(folder: Path, remembered: Path, *, always: bool = False) -> None:
+def verify(
+    folder: Path, remembered: Path, *, always: bool = False, report: Report = silent
+) -> None:
     """Check a graph folder; once, unless a file of it changed.
 
     Args:
         folder: of the graph; it may be read-only.
         remembered: folder of the stamps (size, mtime and inode of every file) of checked graphs.
         always: check it whatever is remembered.
+        report: called with (what, done, total) while the check goes on.
 
     Raises:
         DataError: names file, row, value and what is allowed.
@@ -66,13 +70,13 @@ def verify(folder: Path, remembered: Path, *, always: bool = False) -> None:
     stamp = _stamp(folder)
     note = remembered / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
     if always:
-        validate(folder)
+        validate(folder, report)
     elif not _says(note, stamp):
         with ExitStack() as held:
             with suppress(OSError):  # a read-only home: every start checks again
                 held.enter_context(_lock(note.with_suffix(".lock")))
             if not _says(note, stamp):
-                validate(folder)
+                validate(folder, report)
                 with suppress(OSError):
                     note.with_suffix(".aside").write_text(stamp)
                     note.with_suffix(".aside").replace(note)
@@ -117,10 +121,6 @@ def _holds(folder: Path, fingerprint: str, option: str) -> bool:
             "delete it, or name one that is new"
         )
     return True
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def _stamp(folder: Path) -> str:

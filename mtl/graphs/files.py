@@ -1,6 +1,9 @@
 """The files of a graph folder: each is there, as graph.json says, and inside the folder."""
 
+import math
+import mmap
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,8 @@ import numpy as np
 from mtl.errors import DataError
 from mtl.graphs._agreement import check_agreement
 from mtl.graphs.schema import MANIFEST, ArrayInfo, GraphInfo, read_schema
+
+_MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0  # mmap names it from Python 3.13 on
 
 
 def check_files(folder: Path) -> GraphInfo:
@@ -24,9 +29,21 @@ def check_files(folder: Path) -> GraphInfo:
 
 
 def open_array(folder: Path, info: ArrayInfo) -> np.ndarray:
-    """Map a checked array: pages shared with every process, writes private."""
-    array: np.ndarray = np.load(folder / info.file, mmap_mode="c", allow_pickle=False)
-    return array
+    """Map a checked array: pages shared with every process, writes private.
+
+    Nothing is reserved for those writes: else no file larger than the memory could be mapped.
+    """
+    with (folder / info.file).open("rb") as file:
+        pages = mmap.mmap(
+            file.fileno(),
+            0,
+            flags=mmap.MAP_PRIVATE | _MAP_NORESERVE,
+            prot=mmap.PROT_READ | mmap.PROT_WRITE,
+        )
+    count = math.prod(info.shape)
+    dtype = np.dtype(info.stored)
+    offset = len(pages) - count * dtype.itemsize
+    return np.frombuffer(pages, dtype, count, offset).reshape(info.shape)
 
 
 def _check_file(folder: Path, array: ArrayInfo) -> None:
@@ -53,6 +70,6 @@ def _check_header(path: Path, array: ArrayInfo) -> None:
         offset = file.tell()
     if header.rstrip() != wanted:
         raise DataError(f"{path}: its header is {header.rstrip()[:200]!r}; allowed: {wanted!r}")
-    size = offset + stored.itemsize * int(np.prod(array.shape, dtype=object))
+    size = offset + stored.itemsize * math.prod(array.shape)
     if path.stat().st_size != size:
         raise DataError(f"{path}: {path.stat().st_size} bytes; {array.shape} takes {size}")

@@ -1,6 +1,8 @@
 """graph.json: what a graph folder holds, as dataclasses; read with every mistake named."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -150,13 +152,16 @@ def read_schema(folder: Path) -> GraphInfo:
     path = folder / MANIFEST
     try:
         content = path.read_bytes()
-        version = json.loads(content).get("version")
+        found = json.loads(content, object_pairs_hook=_no_key_twice)
     except OSError as error:
         reason = error.strerror or "cannot be read"
         raise DataError(f"{path}: {reason}; a graph folder has a {MANIFEST}") from error
-    except (ValueError, RecursionError, AttributeError) as error:
-        raise DataError(f"{path}: not a JSON mapping ({error})") from error
-    if isinstance(version, int) and version > VERSION:
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
+    version = found.get("version") if isinstance(found, dict) else None
+    if type(version) is not int:
+        raise DataError(f"{path}: version: {version!r}; allowed: {VERSION}, in a mapping")
+    if version > VERSION:
         raise DataError(
             f"{path}: version {version} is newer than {VERSION}, the newest that this program "
             "reads; update graphmtl, or convert the graph again with this one"
@@ -166,6 +171,18 @@ def read_schema(folder: Path) -> GraphInfo:
     except ValidationError as error:
         mistakes = "\n".join(f"{path}: {line}" for line in explain(error, GraphInfo))
         raise DataError(mistakes) from error
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = repeated(key for key, _ in pairs)
+    if twice is not None:
+        raise ValueError(f"the key {twice!r} stands twice")
+    return dict(pairs)
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that stands twice."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def text(owner: Owner) -> str:

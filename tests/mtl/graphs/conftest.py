@@ -1,4 +1,4 @@
-"""A small graph folder with two node types and labels of every kind."""
+"""Small graph folders: one with labels of every kind, one with everything."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from mtl.graphs.writer import GraphWriter
+
+BUYS, BOUGHT_BY = ("user", "buys", "item"), ("item", "bought_by", "user")
 
 
 def write_small(folder: Path) -> Path:
@@ -27,7 +29,48 @@ def write_small(folder: Path) -> Path:
     return folder
 
 
+def write_full(folder: Path) -> Path:
+    """Users, items and shops; what users buy has all that edges can have."""
+    writer = GraphWriter(folder, name="full", source={"type": "made"}, fingerprint="f")
+    rng = np.random.default_rng(0)
+    names = np.array(["ann", "bob", "", "zoé", "日本"])
+    writer.add_nodes("user", 5, rng.random((5, 2), np.float32), ids=names, time=[3, 1, 4, 1, 5])
+    writer.add_nodes("item", 3, rng.random((3, 1)).astype(np.float16), ids=[70, -7, 7])
+    writer.add_nodes("shop", 2, np.array([[0x3F80], [0x4000]], np.uint16))
+    topics = ["maths", "arts", "none"]
+    writer.add_label("user", "topic", "class", [0, 1, 2, -1, 1], num_classes=3, classes=topics)
+    writer.add_split("user", "first", [1, 1, 2, 3, 0])
+    src, dst = [4, 0, 3, 1, 0, 4], [2, 0, 2, 0, 2, 2]
+    writer.add_edges(
+        BUYS,
+        src,
+        dst,
+        features=rng.random((6, 2), np.float32),
+        weight=[1, 0, 2, 0.5, 3, 1],
+        time=[9, 8, 7, 6, 5, 4],
+        reverse=BOUGHT_BY,
+    )
+    writer.add_label(BUYS, "returned", "class", [0, 1, -1, 0, 1, 1], num_classes=2)
+    stars = [[0, 1], [1, -1], [-1, -1], [1, 1], [0, 0], [-1, 0]]
+    writer.add_label(BUYS, "stars", "multilabel", stars, num_classes=2, classes=["a", "b"])
+    writer.add_label(BUYS, "price", "regression", [1, 2, np.nan, 4, 5, 6], best={"r2": 0.5})
+    writer.add_split(BUYS, "time", [1, 1, 1, 2, 3, 0])
+    writer.add_edges(BOUGHT_BY, dst, src, reverse=BUYS)
+    writer.add_edges(
+        ("user", "knows", "user"), [0, 1, 2], [1, 0, 2], reverse=("user", "knows", "user")
+    )
+    writer.add_edges(("shop", "sells", "item"), [1, 0], [0, 2])
+    writer.finish()
+    return folder
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """The folder of the small graph."""
     return write_small(tmp_path / "small")
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """The folder of the graph with everything."""
+    return write_full(tmp_path / "full")

@@ -24,10 +24,10 @@ convert(Synthetic(num_nodes=2000), Path(sys.argv[1]))
 """
 HANG = """
 import time, mtl.graphs.writer
-def hang(folder):
+def hang(folder, report):
     print("half way", flush=True)
     time.sleep(600)
-mtl.graphs.writer.validate = hang
+mtl.graphs.writer.validate_written = hang
 """
 
 
@@ -125,7 +125,7 @@ def test_a_checked_folder_is_not_read_again_unless_always(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(convert, "validate", read.append)
+    monkeypatch.setattr(convert, "validate", lambda folder, report: read.append(folder))
     for verify in ("once", "once", "always", "once"):
         open_graph(Folder(path=small, verify=verify))
     assert len(read) == 2
