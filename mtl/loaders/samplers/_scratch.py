@@ -1,12 +1,14 @@
-"""sampler: the memory that one call needs, kept for the next."""
+"""sampler: the memory that one call needs, kept for later calls."""
 
 import numpy as np
 from jaxtyping import Shaped
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
+from mtl.loaders.samplers._places import fill_table
 
-LIMIT = 2**31 - 1
+MAX_POSITION = 2**31 - 1
+NONE = np.empty(0, np.int32)
 
 
 class Buffer:
@@ -25,40 +27,69 @@ class Buffer:
 
 
 class NodeScratch:
-    """Memory for the nodes of one type: those of the subgraph, and where each node stands there.
+    """The nodes of one type in the subgraph, in the order in which they were found.
 
-    `local[node] - base` is its position; a later call has a larger base, so that what this one
-    leaves behind need not be cleared.
+    Args:
+        num_nodes: nodes of this type in the graph.
+        dense: whether `places` has an item for each of them; else it is a hash table.
+        disjoint: whether every seed has a tree of its own.
     """
 
-    def __init__(self, num_nodes: int) -> None:
-        self.nodes, self.local, self.base = Buffer(np.int64), np.zeros(num_nodes, np.int32), 1
+    def __init__(self, num_nodes: int, *, dense: bool, disjoint: bool) -> None:
+        self.num_nodes, self.disjoint = num_nodes, disjoint
+        self.places = np.zeros(num_nodes, np.int32) if dense else np.zeros((1024, 2), np.int64)
+        self.nodes, self.trees, self.base = Buffer(np.int64), Buffer(np.int32), 1
         self.hops: list[int] = []
 
     @property
     def count(self) -> int:
-        """Nodes of the subgraph so far."""
+        """Nodes so far."""
         return sum(self.hops)
 
+    @property
+    def tree(self) -> Shaped[np.ndarray, " nodes"]:
+        """Which seed each node belongs to; empty where trees are not disjoint."""
+        return self.trees.array if self.disjoint else NONE
+
+    @property
+    def source(self) -> tuple[int, Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."], int]:
+        """What placing nodes reads and writes, beside `places`."""
+        return self.base, self.nodes.array, self.tree, self.num_nodes
+
     def begin(self) -> None:
-        """Forget the last subgraph."""
-        self.base += self.count
+        """Forget the last call, even one that failed: nothing that it placed is at the new base."""
+        self.base += len(self.nodes.array)
         self.hops = []
-        if self.base + len(self.local) > LIMIT:
-            self.local.fill(0)
+        if self.places.ndim == 1 and self.base + self.num_nodes > MAX_POSITION:
+            self.places.fill(0)
             self.base = 1
+
+    def reserve(self, size: int, count: int) -> None:
+        """Make room for so many nodes, `count` of which are there."""
+        if self.disjoint:
+            self.trees.reserve(size, count)
+        else:
+            size = min(size, max(self.num_nodes, count))
+        self.nodes.reserve(size, count)
+        if self.places.ndim == 2 and 2 * size > len(self.places):
+            self.places = np.zeros((1 << (2 * size - 1).bit_length(), 2), np.int64)
+            fill_table(self.places, self.base, self.nodes.array, self.tree, count, self.num_nodes)
 
 
 class EdgeScratch:
-    """Memory for the edges of one type."""
+    """The edges of one type in the subgraph, by destination."""
 
     def __init__(self) -> None:
-        self.edge, self.position, self.ptr = Buffer(np.int64), Buffer(np.int64), Buffer(np.int64)
-        self.start, self.size = Buffer(np.int64), Buffer(np.int64)
+        self.edge, self.position, self.ptr = Buffer(np.int64), Buffer(np.int32), Buffer(np.int64)
         self.hops: list[int] = []
 
+    @property
+    def count(self) -> int:
+        """Edges so far."""
+        return sum(self.hops)
+
     def begin(self) -> None:
-        """Forget the last subgraph."""
+        """Forget the last call."""
         self.hops = []
         self.ptr.reserve(1)[0] = 0
 
@@ -66,12 +97,15 @@ class EdgeScratch:
 class Scratch:
     """Memory for one call at a time."""
 
-    def __init__(self, topology: Topology) -> None:
-        self.nodes = {name: NodeScratch(number) for name, number in topology.num_nodes.items()}
+    def __init__(self, topology: Topology, dense: set[str], *, disjoint: bool) -> None:
+        self.nodes = {
+            name: NodeScratch(number, dense=name in dense, disjoint=disjoint)
+            for name, number in topology.num_nodes.items()
+        }
         self.edges: dict[EdgeType, EdgeScratch] = {kind: EdgeScratch() for kind in topology.edges}
 
     def begin(self) -> None:
-        """Forget the last subgraph."""
+        """Forget the last call."""
         for nodes in self.nodes.values():
             nodes.begin()
         for edges in self.edges.values():

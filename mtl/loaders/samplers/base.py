@@ -1,11 +1,12 @@
-"""sampler: what all backends promise, and the options that they share, checked once."""
+"""sampler: what all backends promise: one call for the seeds of all types, and PyG's interface."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, TypeAlias
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from jaxtyping import Int
+from torch import Tensor
 from torch_geometric.sampler import (
     BaseSampler,
     EdgeSamplerInput,
@@ -14,82 +15,163 @@ from torch_geometric.sampler import (
     NodeSamplerInput,
     SamplerOutput,
 )
+from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 
-from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
-from mtl.plugin import nearest
+from mtl.loaders.samplers._edges import check_sorted, draw_negatives, number_by_edge
+from mtl.loaders.samplers._inputs import Ids, check_type, read_times
+from mtl.loaders.samplers._options import NumNeighbors, Temporal, check_rule, fan_outs
+from mtl.loaders.samplers._random import begin_state, fold
 
-Seeds = Mapping[str, Int[np.ndarray, " seeds"]]
-EdgeIds = Mapping[EdgeType, Int[np.ndarray, " edges"]]
-NumNeighbors = Sequence[int] | Mapping[EdgeType, Sequence[int]]
 Subgraph: TypeAlias = SamplerOutput | HeteroSamplerOutput
 
 
 class Sampler(BaseSampler):
-    """Draw the neighbours of seeds; what is drawn is a pure function of seeds, key and options.
+    """Draw the neighbours of seeds; what is drawn follows from seeds, key and options alone.
 
     Args:
-        topology: the graph.
+        topology: the graph; edge ids are positions in its arrays.
         num_neighbors: neighbours drawn for each node per hop, or those of each edge type; -1 takes
             all.
         seed: makes the draws of this run.
+        replace: draw the same neighbour again and again.
+        disjoint: every seed gets a tree of its own; `batch` says which. Seeds may be there twice.
+        weighted: draw edges by their weight where they have one; one of weight 0 never.
+        temporal: take no neighbour from after the time of the seed, and of the others `uniform`
+            any, `last` the latest (by the time of the edge where it has one). Makes disjoint.
+        strict_negatives: negatives that `sample_from_edges` draws are never edges of the graph.
+
+    Raises:
+        ConfigError: the options contradict each other or the graph.
     """
 
     threads_allowed: ClassVar[bool] = True
     """Whether several threads may call `sample` at once."""
 
-    def __init__(self, topology: Topology, num_neighbors: NumNeighbors, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        num_neighbors: NumNeighbors,
+        *,
+        seed: int = 0,
+        replace: bool = False,
+        disjoint: bool = False,
+        weighted: bool = False,
+        temporal: Temporal | None = None,
+        strict_negatives: bool = False,
+    ) -> None:
+        check_rule(topology, replace=replace, weighted=weighted, temporal=temporal)
         self.topology, self.num_neighbors, self.seed = topology, num_neighbors, seed
-        self.fan_outs = _fan_outs(num_neighbors, topology)
+        self.fan_outs = fan_outs(num_neighbors, topology)
         self.num_hops = max((len(hops) for hops in self.fan_outs.values()), default=0)
+        self.replace, self.weighted, self.temporal = replace, weighted, temporal
+        self.disjoint = disjoint or temporal is not None
+        self.strict_negatives = strict_negatives
+        if strict_negatives:
+            check_sorted(topology)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what the backend needs of the options."""
 
     @abstractmethod
-    def sample(self, seeds: Seeds, key: int) -> Subgraph:
-        """Return the subgraph around seeds."""
+    def sample(
+        self,
+        seeds: Mapping[str, Ids],
+        key: int,
+        *,
+        exclude: Mapping[EdgeType, Ids] | None = None,
+        time: Mapping[str, Ids] | None = None,
+    ) -> Subgraph:
+        """Return the subgraph around seeds, in PyG's contract.
+
+        Nodes stand in the order in which they were found, seeds first; edges are sorted by
+        destination, so that each hop's edges and each layer's destinations are a prefix. One
+        attribute more than PyG's: in `colptr` the edges of destination i are `colptr[i]` to
+        `colptr[i + 1]`, for all nodes that were expanded.
+
+        Args:
+            seeds: by node type; different ones, unless trees are disjoint.
+            key: makes the draws of this call.
+            exclude: ids of edges that are not there in this call.
+            time: of the seeds, for a temporal sampler; default: those of the nodes.
+
+        Raises:
+            ValueError: there is no such node or edge, a seed is there twice, or its time is
+                missing.
+        """
 
     def sample_from_nodes(self, index: NodeSamplerInput) -> Subgraph:
         """Serve a plain `NeighborLoader(..., neighbor_sampler=...)`; the seeds make the key."""
-        raise NotImplementedError
+        self._check_input(index, self.topology.num_nodes)
+        return node_sample(index, partial(self._serve, _key(index.node, index.time)))
 
     def sample_from_edges(
         self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
     ) -> Subgraph:
-        """Serve a plain `LinkNeighborLoader(..., neighbor_sampler=...)`."""
-        raise NotImplementedError
+        """Serve a plain `LinkNeighborLoader(..., neighbor_sampler=...)`; the seeds make the key.
 
-    def _seeds(self, seeds: Seeds) -> dict[str, Int[np.ndarray, " seeds"]]:
-        """Return the seeds of every node type, in the order of the topology."""
-        types = self.topology.num_nodes
-        for name in seeds:
-            if name not in types:
-                raise ValueError(
-                    f"seeds: no node type {name!r}{nearest(name, list(types))} "
-                    f"(the graph has: {', '.join(types)})"
-                )
-        none = np.empty(0, np.int64)
-        return {name: np.asarray(seeds.get(name, none), np.int64) for name in types}
-
-
-def _fan_outs(num_neighbors: NumNeighbors, topology: Topology) -> dict[EdgeType, tuple[int, ...]]:
-    """Return the neighbours of each hop by edge type, in the order of the topology.
-
-    Raises:
-        ConfigError: an edge type that there is not, or one that is missing.
-    """
-    if not isinstance(num_neighbors, Mapping):
-        return dict.fromkeys(topology.edges, tuple(num_neighbors))
-    names = {"__".join(kind): kind for kind in topology.edges}
-    for kind in num_neighbors:
-        if kind not in topology.edges:
-            raise ConfigError(
-                f"num_neighbors: no edge type {'__'.join(kind)}"
-                f"{nearest('__'.join(kind), list(names))} (the graph has: {', '.join(names)})"
+        Raises:
+            ValueError: a node has no negative partner.
+        """
+        self._check_input(index, self.topology.edges)
+        key, negatives = _key(index.row, index.col, index.time), None
+        if neg_sampling is not None:
+            negatives = draw_negatives(
+                self.topology,
+                index.input_type or next(iter(self.topology.edges)),
+                index,
+                neg_sampling,
+                begin_state(self.seed, key, stream=1),
+                disjoint=self.disjoint,
+                strict=self.strict_negatives,
             )
-    for name, kind in names.items():
-        if kind not in num_neighbors:
-            raise ConfigError(f"num_neighbors: edge type {name} is missing")
-    fan_outs = {kind: tuple(num_neighbors[kind]) for kind in topology.edges}
-    if len({len(hops) for hops in fan_outs.values()}) > 1:
-        raise ConfigError("num_neighbors: every edge type must have the same number of hops")
-    return fan_outs
+
+        def serve(seeds: Any, time: Any = None) -> Subgraph:
+            output = self._serve(key, seeds, time)
+            if self.disjoint:
+                number_by_edge(output, self.topology, index, negatives)
+            return output
+
+        numbers = dict(self.topology.num_nodes)
+        num_nodes = numbers if index.input_type else next(iter(numbers.values()))
+        return edge_sample(index, serve, num_nodes, self.disjoint, None, negatives)
+
+    def _serve(self, key: int, seeds: Any, time: Any = None) -> Subgraph:
+        """Sample around what PyG gives: tensors, by type where there are several."""
+        if isinstance(seeds, Tensor):
+            name = next(iter(self.topology.num_nodes))
+            seeds, time = {name: seeds}, time if time is None else {name: time}
+        times = time if time is None else {name: its.numpy() for name, its in time.items()}
+        return self.sample({name: its.numpy() for name, its in seeds.items()}, key, time=times)
+
+    def _times(self, seeds: Mapping[str, Ids], time: Mapping[str, Ids] | None) -> dict[str, Ids]:
+        """Return the time of the seeds by type; nothing where time plays no part."""
+        if self.temporal is not None:
+            return read_times(self.topology, seeds, time)
+        if time is not None:
+            raise ValueError("time: given, but the sampler is not temporal")
+        return {}
+
+    def _check_input(
+        self, index: NodeSamplerInput | EdgeSamplerInput, types: Iterable[str | EdgeType]
+    ) -> None:
+        """Refuse a loader whose data has other types than the graph, or times of no use."""
+        hetero, found = self.topology.is_heterogeneous, index.input_type
+        if hetero == (found is None):
+            ours, theirs = ("HeteroData", "Data") if hetero else ("Data", "HeteroData")
+            raise ValueError(f"the sampler's graph is {ours}, the loader's {theirs}")
+        if hetero:
+            check_type("input type", [found], types)
+        if index.time is not None and self.temporal is None:
+            raise ValueError("the loader gives seeds a time, but the sampler is not temporal")
+
+
+def _key(*parts: Tensor | None) -> int:
+    """Return a number that follows from the seeds."""
+    state = np.zeros(1, np.uint64)
+    for part in parts:
+        if part is not None:
+            fold(part.numpy(), state)
+    return int(state[0] >> 1)

@@ -1,120 +1,115 @@
 """sampler: neighbours drawn by compiled passes, one thread a call, as many calls as threads."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
-import torch
-from jaxtyping import Int
-from torch import Tensor
-from torch_geometric.sampler import HeteroSamplerOutput, NodeSamplerInput, SamplerOutput
 
+from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
-from mtl.loaders.samplers._kernels import draw_uniform, expand, place_seeds, relabel, spans
-from mtl.loaders.samplers._random import fold, start
+from mtl.loaders.samplers._columns import columns_of
+from mtl.loaders.samplers._growth import Growth
+from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds, refuse_seed
+from mtl.loaders.samplers._options import NumNeighbors, Temporal
+from mtl.loaders.samplers._output import output_of
+from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._scratch import Scratch
-from mtl.loaders.samplers.base import NumNeighbors, Sampler, Seeds, Subgraph
+from mtl.loaders.samplers.base import Sampler, Subgraph
+
+MAP_BYTES = 1 << 30
 
 
 class NumbaSampler(Sampler):
-    """Draw neighbours hop by hop, compiled.
+    """Draw neighbours hop by hop, compiled; `Sampler` says what the options mean.
 
     Callable from many threads at once: the compiled passes release the GIL, and each call has
-    memory of its own (4 bytes a node of the graph, and the subgraph), kept for later calls.
+    memory of its own, kept for later calls.
+
+    Args:
+        map_bytes: memory for maps from node to position in the subgraph, 4 bytes a node of the
+            graph for each call at a time; beyond, hash tables of the subgraph's size stand in:
+            slower, the same result.
     """
 
-    def __init__(self, topology: Topology, num_neighbors: NumNeighbors, *, seed: int = 0) -> None:
-        super().__init__(topology, num_neighbors, seed=seed)
-        self._idle: list[Scratch] = []
+    def __init__(
+        self,
+        topology: Topology,
+        num_neighbors: NumNeighbors,
+        *,
+        seed: int = 0,
+        replace: bool = False,
+        disjoint: bool = False,
+        weighted: bool = False,
+        temporal: Temporal | None = None,
+        strict_negatives: bool = False,
+        map_bytes: int = MAP_BYTES,
+    ) -> None:
+        super().__init__(
+            topology,
+            num_neighbors,
+            seed=seed,
+            replace=replace,
+            disjoint=disjoint,
+            weighted=weighted,
+            temporal=temporal,
+            strict_negatives=strict_negatives,
+        )
+        self._map_bytes = map_bytes
 
-    def sample(self, seeds: Seeds, key: int) -> Subgraph:
-        """Return the subgraph around seeds, in PyG's contract.
-
-        Nodes stand in the order in which they were found, seeds first; edges are sorted by
-        destination, so that each hop's edges and each layer's destinations are a prefix. One
-        attribute more than PyG's: `colptr`, where the edges of each node that was expanded start.
-        """
-        state = np.array([self.seed, key], np.uint64)
-        start(state)
-        with self._scratch() as scratch:
-            for name, nodes in self._seeds(seeds).items():
-                its = scratch.nodes[name]
-                bad = place_seeds(nodes, its.local, its.base, its.nodes.reserve(len(nodes)))
-                if bad >= 0:
-                    self._refuse(name, nodes, bad)
-                its.hops.append(len(nodes))
-            for hop in range(self.num_hops):
-                self._expand(scratch, hop, state)
-            return self._output(scratch)
-
-    def sample_from_nodes(self, index: NodeSamplerInput) -> Subgraph:
-        """Serve a plain `NeighborLoader(..., neighbor_sampler=...)`; the seeds make the key."""
-        name = index.input_type or next(iter(self.topology.num_nodes))
-        seeds = index.node.numpy()
-        output = self.sample({name: seeds}, key=int(fold(seeds)))
-        output.metadata = (index.input_id, index.time)
-        return output
-
-    def _expand(self, scratch: Scratch, hop: int, state: Int[np.ndarray, " two"]) -> None:
-        """Draw the neighbours of the nodes that the hop before found."""
-        frontier = {
-            name: (its.count - its.hops[-1], its.count) for name, its in scratch.nodes.items()
+    def _prepare(self) -> None:
+        self._columns = {
+            kind: columns_of(self.topology, kind, weighted=self.weighted, temporal=self.temporal)
+            for kind in self.topology.edges
         }
-        counts = {name: its.count for name, its in scratch.nodes.items()}
-        for kind, csc in self.topology.edges.items():
-            source, target = scratch.nodes[kind[0]], scratch.nodes[kind[2]]
-            (first, last), its = frontier[kind[2]], scratch.edges[kind]
-            k, before = self.fan_outs[kind][hop], sum(its.hops)
-            begin, size = its.start.reserve(last - first), its.size.reserve(last - first)
-            ptr = its.ptr.reserve(last + 1, first + 1)
-            after = spans(csc.colptr, target.nodes.array, first, last, k, begin, size, ptr)
-            edge = its.edge.reserve(after, before)
-            draw_uniform(begin, size, first, last, k, state, edge, before)
-            found = counts[kind[0]]
-            array = source.nodes.reserve(found + after - before, found)
-            position = its.position.reserve(after, before)
-            counts[kind[0]] = relabel(
-                csc.row, edge, before, after, source.local, source.base, array, found, position
-            )
-            its.hops.append(after - before)
-        for name, nodes in scratch.nodes.items():
-            nodes.hops.append(counts[name] - nodes.count)
+        self._idle: list[Scratch] = []
+        self._lock = threading.Lock()
 
-    def _output(self, scratch: Scratch) -> Subgraph:
-        node = {name: _copy(its.nodes.array, its.count) for name, its in scratch.nodes.items()}
-        row, col, edge, colptr = {}, {}, {}, {}
-        for kind, its in scratch.edges.items():
-            total, target = sum(its.hops), scratch.nodes[kind[2]]
-            row[kind], edge[kind] = _copy(its.position.array, total), _copy(its.edge.array, total)
-            expanded = target.count - target.hops[-1] if self.num_hops else 0
-            colptr[kind] = _copy(its.ptr.array, expanded + 1)
-            col[kind] = torch.empty(total, dtype=torch.int64)
-            expand(its.ptr.array, expanded, col[kind].numpy())
-        num_nodes = {name: its.hops for name, its in scratch.nodes.items()}
-        num_edges = {kind: its.hops for kind, its in scratch.edges.items()}
-        parts = (node, row, col, edge, None, num_nodes, num_edges)
-        if self.topology.is_heterogeneous:
-            output = HeteroSamplerOutput(*parts)
-            output.colptr = colptr
-        else:
-            output = SamplerOutput(*(part and next(iter(part.values())) for part in parts))
-            output.colptr = next(iter(colptr.values()))
-        return output
+    def sample(
+        self,
+        seeds: Mapping[str, Ids],
+        key: int,
+        *,
+        exclude: Mapping[EdgeType, Ids] | None = None,
+        time: Mapping[str, Ids] | None = None,
+    ) -> Subgraph:
+        """Return the subgraph around seeds; see `Sampler.sample`."""
+        given = read_seeds(self.topology, seeds)
+        excluded = read_excluded(self.topology, exclude)
+        times = self._times(given, time)
+        limits = np.concatenate([NO_IDS, *times.values()])
+        rule = (self.replace, self.temporal == "last")
+        with self._scratch() as scratch:
+            state = begin_state(self.seed, key)
+            growth = Growth(scratch, self._columns, rule, state, limits, excluded)
+            for name, nodes in given.items():
+                bad = growth.start(name, nodes)
+                if bad >= 0:
+                    refuse_seed(self.topology, name, int(nodes[bad]))
+            for hop in range(self.num_hops):
+                growth.hop({kind: hops[hop] for kind, hops in self.fan_outs.items()})
+            heterogeneous = self.topology.is_heterogeneous
+            return output_of(scratch, disjoint=self.disjoint, heterogeneous=heterogeneous)
 
     @contextmanager
     def _scratch(self) -> Iterator[Scratch]:
-        """Lend memory that no other call uses; after an error it is not used again."""
-        scratch = self._idle.pop() if self._idle else Scratch(self.topology)
+        """Lend memory that no other call uses."""
+        try:
+            scratch = self._idle.pop()
+        except IndexError:
+            scratch = self._new_scratch()
         scratch.begin()
-        yield scratch
-        self._idle.append(scratch)
+        try:
+            yield scratch
+        finally:
+            self._idle.append(scratch)
 
-    def _refuse(self, name: str, seeds: np.ndarray, bad: int) -> None:
-        number = self.topology.num_nodes[name]
-        if 0 <= seeds[bad] < number:
-            raise ValueError(f"seeds: {name} {seeds[bad]} is there twice")
-        raise ValueError(f"seeds: {name} {seeds[bad]} is not one of {number}, 0 to {number - 1}")
-
-
-def _copy(array: np.ndarray, count: int) -> Tensor:
-    return torch.from_numpy(array[:count].copy())
+    def _new_scratch(self) -> Scratch:
+        """Make memory for one more call at a time; the largest types get hash tables first."""
+        dense = set()
+        with self._lock:
+            for name, number in sorted(self.topology.num_nodes.items(), key=lambda item: item[1]):
+                if not self.disjoint and 4 * number <= self._map_bytes:
+                    self._map_bytes -= 4 * number
+                    dense.add(name)
+        return Scratch(self.topology, dense, disjoint=self.disjoint)
