@@ -1,6 +1,11 @@
 """Small graph folders: one with labels of every kind, one with everything."""
 
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,13 +69,49 @@ def write_full(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both graphs, written once: bringing every file to the disk takes its time."""
+    folder = tmp_path_factory.mktemp("written")
+    write_small(folder / "small")
+    write_full(folder / "full")
+    return folder
+
+
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
+def small(written: Path, tmp_path: Path) -> Path:
     """The folder of the small graph."""
-    return write_small(tmp_path / "small")
+    return shutil.copytree(written / "small", tmp_path / "small")
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Path:
+def full(written: Path, tmp_path: Path) -> Path:
     """The folder of the graph with everything."""
-    return write_full(tmp_path / "full")
+    return shutil.copytree(written / "full", tmp_path / "full")
+
+
+@pytest.fixture
+def edit() -> Callable[[Path, Callable[[Any], object]], None]:
+    """Change what graph.json says."""
+
+    def edit(folder: Path, change: Callable[[Any], object]) -> None:
+        path = folder / "graph.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return edit
+
+
+@pytest.fixture
+def reseal() -> Callable[[Path, str, np.ndarray], None]:
+    """Replace an array and its SHA-256, as a faulty converter would."""
+
+    def reseal(folder: Path, name: str, array: np.ndarray) -> None:
+        old = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        np.save(folder / name, array)
+        new = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        text = (folder / "graph.json").read_text()
+        (folder / "graph.json").write_text(text.replace(old, new))
+
+    return reseal
