@@ -10,6 +10,8 @@ from mtl.errors import DataError
 from mtl.graphs._npy import NpyFile
 from mtl.graphs.schema import IdsInfo, file_name
 
+STRINGS = (pa.string(), pa.large_string(), pa.string_view())
+
 
 def save_ids(folder: Path, node_type: str, ids: Any) -> IdsInfo:
     """Write ids; whoever validates the folder sees whether they are all different.
@@ -48,14 +50,19 @@ def save_ids(folder: Path, node_type: str, ids: Any) -> IdsInfo:
 
 def _arrow(ids: Any, what: str) -> list[pa.Array]:
     """Return ids as int64 or large_string; no ids at all are int64."""
+    allowed = "allowed: whole numbers or strings"
     try:
         array = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(ids)
         if pa.types.is_dictionary(array.type):
             array = array.cast(array.type.value_type)
-        whole = pa.types.is_integer(array.type) or not len(array)
-        array = array.cast(pa.int64() if whole else pa.large_string())
+        if not len(array) or pa.types.is_integer(array.type):
+            array = array.cast(pa.int64())
+        elif array.type in STRINGS:
+            array = array.cast(pa.large_string())
+        else:
+            raise DataError(f"{what}: {array.type}; {allowed}")
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"{what}: {error}; allowed: whole numbers or strings") from error
+        raise DataError(f"{what}: {error}; {allowed}") from error
     if array.null_count:
         row = array.is_null().index(True).as_py()
         more = f" (and {array.null_count - 1} more)" if array.null_count > 1 else ""

@@ -26,12 +26,8 @@ class Ids:
 
     def of(self, rows: np.ndarray) -> list[int] | list[str]:
         """Return the ids of nodes."""
-        if self.offsets is None:
-            whole: list[int] = np.asarray(self.values[rows]).tolist()
-            return whole
-        starts, ends = self.offsets[rows].tolist(), self.offsets[np.asarray(rows) + 1].tolist()
-        pairs = zip(starts, ends, strict=True)
-        return [self.values[start:end].tobytes().decode() for start, end in pairs]
+        ids: list[int] | list[str] = self._arrow().take(pa.array(rows, pa.int64())).to_pylist()
+        return ids
 
     def rows(self, values: Sequence[int] | Sequence[str] | np.ndarray) -> np.ndarray:
         """Return the nodes that have these ids, int64 [len(values)].
