@@ -1,5 +1,6 @@
 """A graph is converted once and checked once per machine, whatever happens half way."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -23,17 +24,21 @@ from mtl.graphs.synthetic import Synthetic
 convert(Synthetic(num_nodes=2000), Path(sys.argv[1]))
 """
 HANG = """
-import time, mtl.graphs.writer
-def hang(folder, report):
-    print("half way", flush=True)
-    time.sleep(600)
-mtl.graphs.writer.validate_written = hang
+import sys, time
+from pathlib import Path
+from mtl.graphs.convert import convert
+from mtl.graphs.synthetic import Synthetic
+def hang(what, done, total):
+    if what.endswith(sys.argv[2]):
+        print("half way", flush=True)
+        time.sleep(600)
+convert(Synthetic(num_nodes=2000), Path(sys.argv[1]), report=hang)
 """
 
 
-def start(code: str, folder: Path) -> subprocess.Popen[str]:
+def start(code: str, folder: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)],
+        [sys.executable, "-c", code, str(folder), *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,16 +58,32 @@ def test_four_processes_convert_once(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph", "graph.lock"]
 
 
-def test_killed_half_way_leaves_no_graph_and_no_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["features", "reading", "sorting", "checking"])
+def test_killed_half_way_leaves_no_graph_and_no_lock(tmp_path: Path, moment: str) -> None:
     folder = tmp_path / "graph"
-    process = start(HANG + CONVERT, folder)
+    process = start(HANG, folder, moment)
     assert process.stdout is not None
     assert process.stdout.readline() == "half way\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not folder.exists()
+    assert (tmp_path / "graph.partial").exists()
     assert open_graph(Synthetic(num_nodes=2000, cache=folder)).num_nodes("node") == 2000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph", "graph.lock"]
+
+
+@pytest.mark.parametrize("room", [0, 10_000, 100_000])
+def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
+    folder = tmp_path / "graph"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"graph\.cache\): cannot be written: .*too large"):
+            open_graph(Synthetic(num_nodes=2000, cache=folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["graph.lock"]
+    assert open_graph(Synthetic(num_nodes=2000, cache=folder)).num_nodes("node") == 2000
 
 
 class Failing(Synthetic):

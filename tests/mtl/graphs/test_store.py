@@ -1,6 +1,7 @@
 """GraphStore gives back what GraphWriter got, as shared maps of the files."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from mtl.errors import ConfigError, DataError
 from mtl.graphs.cache import open_graph
 from mtl.graphs.store import GraphStore
 from mtl.graphs.synthetic import Synthetic
-from mtl.graphs.writer import GraphWriter
+from mtl.graphs.writer import Chunks, GraphWriter
 
-EDGES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), max_size=40)
+BUYS = ("user", "buys", "item")
 
 
 def test_counts_types_and_names_come_back(small: Path) -> None:
@@ -59,23 +60,6 @@ def test_bfloat16_features_come_back(small: Path) -> None:
     assert features.flatten().tolist() == [1.0, 2.0, 0.0]
 
 
-@settings(max_examples=25, deadline=None)
-@given(EDGES)
-def test_edges_in_any_order_become_csc(
-    tmp_path_factory: pytest.TempPathFactory, edges: list[tuple[int, int]]
-) -> None:
-    folder = tmp_path_factory.mktemp("edges")
-    writer = GraphWriter(folder, name="edges")
-    writer.add_nodes("a", 7)
-    writer.add_nodes("b", 4)
-    writer.add_edges(("a", "to", "b"), [a for a, _ in edges], [b for _, b in edges])
-    writer.finish()
-    colptr, row = GraphStore(folder).csc(("a", "to", "b"))
-    found = [(int(a), b) for b in range(4) for a in row[colptr[b] : colptr[b + 1]]]
-    assert found == sorted(edges, key=lambda edge: edge[::-1])
-    assert row.dtype == np.int32
-
-
 def test_an_empty_type_and_no_edges_are_a_graph(tmp_path: Path) -> None:
     writer = GraphWriter(tmp_path, name="empty")
     writer.add_nodes("node", 0, np.empty((0, 4), np.float32))
@@ -110,6 +94,109 @@ def test_writing_into_a_tensor_leaves_the_file_alone(small: Path) -> None:
     features.fill_(7)
     assert path.read_bytes() == before
     assert not (GraphStore(small).features("user") == 7).any()
+
+
+def test_topology_is_what_was_written_as_maps(full: Path) -> None:
+    topology = GraphStore(full).topology()
+    assert topology.num_nodes == {"user": 5, "item": 3, "shop": 2}
+    assert topology.is_heterogeneous
+    assert topology.time["user"].tolist() == [3, 1, 4, 1, 5]
+    csc = topology.edges[BUYS]
+    assert csc.colptr.tolist() == [0, 2, 2, 6]
+    assert csc.row.tolist() == [0, 1, 0, 3, 4, 4]
+    assert csc.weight is not None
+    assert csc.weight.tolist() == [0, 0.5, 3, 2, 1, 1]
+    assert csc.time is not None
+    assert csc.time.tolist() == [8, 6, 5, 7, 9, 4]
+    plain = topology.edges["shop", "sells", "item"]
+    assert (plain.weight, plain.time) == (None, None)
+    maps = Path("/proc/self/maps").read_text()
+    for array in GraphStore(full).info.edges[0].arrays()[:3]:
+        assert str(full / array.file) in maps
+
+
+def test_edges_have_labels_splits_and_features_as_nodes_do(full: Path) -> None:
+    store = GraphStore(full)
+    assert store.splits(BUYS) == ["time"]
+    assert store.split(BUYS).tolist() == [1, 2, 3, 1, 1, 0]
+    labels = store.labels(BUYS)
+    assert labels["returned"].values.tolist() == [1, 0, 1, -1, 0, 1]
+    assert labels["stars"].values.tolist() == [[1, -1], [1, 1], [0, 0], [-1, -1], [0, 1], [-1, 0]]
+    assert labels["price"].labelled(np.arange(6)).tolist() == [1, 1, 1, 0, 1, 1]
+    assert (labels["stars"].classes, labels["returned"].classes) == (("a", "b"), None)
+    assert store.label("user", "topic").classes == ("maths", "arts", "none")
+    features = store.edge_features(BUYS)
+    assert features is not None
+    assert features.shape == (6, 2)
+    assert torch.equal(store.data()[BUYS].edge_attr, features)
+    assert store.edge_features(("shop", "sells", "item")) is None
+    assert "edge_attr" not in store.data()["shop", "sells", "item"]
+
+
+def test_each_of_two_relations_knows_its_reverse_if_one_of_them_says_so(tmp_path: Path) -> None:
+    there, back, other = ("a", "to", "b"), ("b", "from", "a"), ("a", "other", "b")
+    writer = GraphWriter(tmp_path, name="reverse")
+    writer.add_nodes("a", 2)
+    writer.add_nodes("b", 2)
+    writer.add_edges(there, [0, 1], [1, 1])
+    writer.add_edges(back, [1, 1], [0, 1], reverse=there)
+    writer.add_edges(other, [0], [0])
+    writer.finish()
+    store = GraphStore(tmp_path)
+    assert [store.reverse(kind) for kind in (there, back, other)] == [back, there, None]
+
+
+def test_time_and_ids_are_none_where_there_are_none(full: Path) -> None:
+    store = GraphStore(full)
+    assert (store.time("item"), store.ids("shop")) == (None, None)
+    times, ids = store.time("user"), store.ids("item")
+    assert times is not None
+    assert ids is not None
+    assert (times.tolist(), ids.of(np.array([1, 0]))) == ([3, 1, 4, 1, 5], [-7, 70])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@settings(max_examples=10, deadline=None)
+@given(sizes=st.lists(st.integers(0, 4), max_size=6))
+def test_features_in_chunks_are_the_bytes_of_features_at_once(
+    tmp_path_factory: pytest.TempPathFactory, dtype: str, sizes: list[int]
+) -> None:
+    folder, rows = tmp_path_factory.mktemp("features"), sum(sizes)
+    stored = "uint16" if dtype == "bfloat16" else dtype
+    features = np.arange(rows * 3).reshape(rows, 3).astype(stored)
+    parts = np.split(features, np.cumsum(sizes)[:-1]) if sizes else []
+    for name, given_as in (("once", features), ("chunks", Chunks(3, dtype, iter(parts)))):
+        writer = GraphWriter(folder / name, name="features")
+        writer.add_nodes("node", rows, given_as)
+        writer.finish()
+    once, chunks = (folder / name / "node.node.features.npy" for name in ("once", "chunks"))
+    assert once.read_bytes() == chunks.read_bytes()
+    assert np.array_equal(np.load(once), features)
+
+
+def test_chunks_of_too_few_rows_are_refused(tmp_path: Path) -> None:
+    writer = GraphWriter(tmp_path, name="features")
+    with pytest.raises(DataError, match=r"node\.a\.features\.npy: 4 rows; allowed: 5"):
+        writer.add_nodes("a", 5, Chunks(1, "float32", [np.ones((4, 1), np.float32)]))
+
+
+def test_a_file_larger_than_the_memory_is_mapped(small: Path) -> None:
+    """Private maps that may be written are counted as memory, unless the kernel is told not to."""
+    num_nodes = 4 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4096
+    path = small / "node.huge.features.npy"
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (num_nodes, 1024)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 4096 * num_nodes)
+    content = json.loads((small / "graph.json").read_text())
+    shape, sha256 = [num_nodes, 1024], "0" * 64
+    array = {"file": path.name, "dtype": "float32", "shape": shape, "sha256": sha256}
+    content["nodes"]["huge"] = {"num_nodes": num_nodes, "features": array}
+    (small / "graph.json").write_text(json.dumps(content))
+    features = GraphStore(small).data()["huge"].x
+    assert features[num_nodes - 1].sum() == 0
+    features[7] = 1
+    assert features[7].sum() == 1024
 
 
 def test_fingerprint_follows_the_arrays_not_the_folder(small: Path, tmp_path: Path) -> None:
@@ -153,16 +240,6 @@ def test_card_is_plain_json_with_coverage_and_balance(small: Path) -> None:
     assert user["splits"]["first"] == {"train": 3, "val": 1, "test": 1}
     likes = {"num_edges": 5, "mean_in_degree": 5 / 3, "max_in_degree": 3}
     assert likes.items() <= card["edges"]["user__likes__item"].items()
-
-
-@pytest.mark.parametrize(
-    ("ids", "bad"), [([0, 9], "source: row 1: 9; allowed: 0 to 2"), ([-1, 0], "source: row 0: -1")]
-)
-def test_an_edge_out_of_range_is_named(tmp_path: Path, ids: list[int], bad: str) -> None:
-    writer = GraphWriter(tmp_path, name="edges")
-    writer.add_nodes("node", 3)
-    with pytest.raises(DataError, match=bad):
-        writer.add_edges(("node", "to", "node"), ids, [0, 1])
 
 
 def test_a_class_that_does_not_fit_its_dtype_is_named(tmp_path: Path) -> None:
