@@ -13,10 +13,10 @@ from mtl.graphs import Source
 from mtl.graphs._tables.check import mistakes
 from mtl.graphs._tables.options import Edges, Nodes
 from mtl.graphs._tables.tagged import wrong
-from mtl.graphs.writer import GraphWriter
 
 if TYPE_CHECKING:
     from mtl.graphs._tables.files import File
+    from mtl.graphs.writer import GraphWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Tables(Source):
             digest.update(repr(file.stamp).encode())
         return digest.hexdigest()
 
-    def write(self, writer: GraphWriter) -> None:
+    def write(self, writer: "GraphWriter") -> None:
         """Write the graph.
 
         Raises:

@@ -15,6 +15,8 @@ from mtl.graphs._tables.values import TYPES, parsed
 BLOCK_BYTES = 1 << 23
 CODE = r"^\s*[+-]?0[0-9a-zA-Z]"  # such as a zip code: it would come back without its zeros
 
+SIGNED = r"^\s*(\+|-0\s*$)"  # an integer, but not as it would come back
+
 
 def column_names(file: File, table: Table) -> list[str]:
     """Return the names of a file's columns.
@@ -71,6 +73,8 @@ def _fits(cells: pa.Array, kind: str) -> bool:
     if kind == "boolean":
         words = pa.array(["true", "false"])
         return pc.all(pc.is_in(pc.utf8_lower(cells.drop_null()), words)).as_py() is not False
+    if kind == "integer" and pc.any(pc.match_substring_regex(cells, SIGNED)).as_py():
+        return False
     first = cells.drop_null().slice(0, 1)  # most columns of texts are told by their first cell
     return not any(parsed(part, TYPES[kind])[1].any() for part in (first, cells))
 

@@ -40,10 +40,8 @@ class EdgeStream:
 
     def forward(self) -> Iterator[EdgeChunk]:
         """Yield the edges of the relation itself."""
-        for columns in self._columns(list(self._spill.names)):
+        for columns in self._columns(self._spill.names):
             yield self._chunk(columns)
-        if self._table.self_loops == "add":
-            yield self._loops()
 
     def backward(self) -> Iterator[EdgeChunk]:
         """Yield the edges of the reverse relation; it has no labels and no splits."""
@@ -64,6 +62,8 @@ class EdgeStream:
             if not chosen.all():
                 columns = {name: values[chosen] for name, values in columns.items()}
             yield _both_ways(columns) if self._table.symmetrise else columns
+        if self._table.self_loops == "add":
+            yield self._loops(names)
 
     def _chunk(self, columns: Columns) -> EdgeChunk:
         return EdgeChunk(
@@ -76,19 +76,20 @@ class EdgeStream:
             splits={n: columns[f"split {n}"] for n in self._table.rules if f"split {n}" in columns},
         )
 
-    def _loops(self) -> EdgeChunk:
+    def _loops(self, names: list[str]) -> Columns:
         """Return a loop for every node that has none: weight 1, features 0, labels missing."""
         looped = np.zeros(self._num_src, bool)
         for columns in self._spill.chunks(["src", "dst"]):
             looped[columns["src"][columns["src"] == columns["dst"]]] = True
         nodes = np.flatnonzero(~looped)
-        columns = {name: self._spill.zeros(name, len(nodes)) for name in self._spill.names}
+        columns = {name: self._spill.zeros(name, len(nodes)) for name in names}
         columns["src"] = columns["dst"] = nodes
         if "weight" in columns:
             columns["weight"] += 1
-        for name, spec in self._labels.items():
-            columns[f"label {name}"] += np.nan if spec.kind == "regression" else -1
-        return self._chunk(columns)
+        for name in [name for name in self._labels if f"label {name}" in columns]:
+            regression = self._labels[name].kind == "regression"
+            columns[f"label {name}"] += np.nan if regression else -1
+        return columns
 
     def _firsts(self, folder: Path) -> np.ndarray:
         """Say which edges are the first between their nodes: bool [edges], on the disk.

@@ -150,9 +150,9 @@ class EdgeTable:
         ids, array = self._ids[node_type], batch.columns[column]
         self._check_kind(end, batch, array, ids)
         rows, there = ids.rows(array), known(array)
-        faults.note(batch, ~there, column, f"an id of {node_type!r} in every row")
+        faults.note(batch, ~there, column, f"the id of a node {node_type!r} in every row")
         if self._table.unknown_ids == "refuse":
-            allowed = f"an id that a {node_type!r} has, or `unknown_ids: drop`"
+            allowed = f"the id of a node {node_type!r}, or `unknown_ids: drop`"
             faults.note(batch, there & (rows < 0), column, allowed)
         return rows.astype(np.int32) if len(ids.again) < 2**31 else rows
 

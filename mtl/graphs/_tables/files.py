@@ -139,7 +139,7 @@ def _open(address: str) -> tuple[FileSystem, str]:
     if urlsplit(address).scheme in ARROW_SCHEMES:
         system, path = FileSystem.from_uri(address)
         return system, str(path)
-    from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
     found, path = url_to_fs(address)
     return PyFileSystem(FSSpecHandler(found)), path

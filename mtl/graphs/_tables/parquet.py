@@ -54,4 +54,7 @@ def _opened(file: File) -> pq.ParquetFile:
 
 
 def _broken(file: File, error: Exception) -> DataError:
-    return DataError(f"{file.name}: cannot be read as Parquet: {error}")
+    hint = ""
+    if "lists to be of size" in str(error):  # apache/arrow#35692
+        hint = "; Arrow cannot read missing lists of fixed length: write the column as lists"
+    return DataError(f"{file.name}: cannot be read as Parquet: {error}{hint}")

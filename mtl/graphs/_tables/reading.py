@@ -104,7 +104,7 @@ class Reader:
                 hint = f"give {self.path}.types.{name}"
                 raise DataError(f"{batch.file}: column {name!r}: {error}; {hint}") from error
             if bad is not None:
-                faults.note(batch, bad, name, f"a {self._types[name]} ({self.path}.types)")
+                faults.note(batch, bad, name, f"{self._types[name]}, as {self.path}.types says")
         return Batch(batch.file, batch.rows, batch.first, columns)
 
     def _computed(self, batch: Batch, names: set[str]) -> Batch:

@@ -204,7 +204,7 @@ def _all_at_once(texts: pa.Array, kind: pa.DataType) -> pa.Array | None:
 def _one(text: str, kind: pa.DataType) -> Any:
     """Read one text, or return None."""
     readers: dict[str, Callable[[str], Any]] = {"int64": int, "double": float}
-    if "_" in text:  # Python's own way to write numbers
+    if "_" in text or not text.isascii():  # only Python takes those for numbers
         return None
     try:
         if kind == pa.bool_():
