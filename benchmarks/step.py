@@ -1,0 +1,86 @@
+"""A whole training step on the CPU, sampling and gathering included, against plain PyG's recipe.
+
+usage: python benchmarks/step.py [--quick] [--json FILE]
+"""
+
+import os
+from argparse import Namespace
+from dataclasses import dataclass, field
+from statistics import median
+
+from _jobs import Job, Ours, Plain, Shape, products, seeds_per_second
+from _machine import has_bf16, version
+from _report import Report, run
+
+FP32_BAR, AUTO_BAR = 4.0, 12.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to train, and its seeds a second in every round."""
+
+    name: str
+    job: Job
+    precision: str
+    workers: int | None
+    warm_up: int
+    num_steps: int
+    speeds: list[float] = field(default_factory=list)
+
+
+def measure(args: Namespace) -> Report:
+    shape = products(quick=args.quick)
+    entries, rounds = _entries(shape, quick=args.quick), 1 if args.quick else 3
+    for _ in range(rounds):
+        for entry in entries:
+            speed = seeds_per_second(entry.job, shape.batch_size, entry.warm_up, entry.num_steps)
+            entry.speeds.append(speed)
+
+    report = Report()
+    plain = max(median(entry.speeds) for entry in entries if entry.name != "ours")
+    for entry in entries:
+        speed = median(entry.speeds)
+        report.rows.append(
+            {
+                "system": entry.name,
+                "precision": entry.precision,
+                "workers": entry.workers,
+                "seeds/s": speed,
+                "ms/step": 1e3 * shape.batch_size / speed,
+                "x best plain": speed / plain,
+            }
+        )
+    fp32, *auto = (median(entry.speeds) for entry in entries if entry.name == "ours")
+    report.at_least("fp32 seeds/s against plain PyG", fp32 / plain, FP32_BAR)
+    for speed in auto:
+        report.at_least("precision auto (bf16) against plain PyG", speed / plain, AUTO_BAR)
+    if not auto:
+        report.notes.append("precision auto is fp32 here: this CPU has no bf16 instructions")
+    report.notes.append(f"plain PyG draws neighbours with {sampler_of_plain()}")
+    return report
+
+
+def sampler_of_plain() -> str:
+    """Return which sampler PyG's NeighborLoader has here."""
+    for name in ("pyg-lib", "torch-sparse"):
+        if version(name) != "not installed":
+            return f"{name} {version(name)}"
+    return "OUR sampler: neither pyg-lib nor torch-sparse is installed"
+
+
+def _entries(shape: Shape, *, quick: bool) -> list[Entry]:
+    """Return ours in each precision, and the recipe with each number of workers."""
+    many = (2, 5) if quick else (6, 30)
+    few = (1, 5) if quick else (1, 4)
+    precisions = ["fp32", "auto"] if has_bf16() else ["fp32"]
+    cores = len(os.sched_getaffinity(0))
+    workers = [0] if quick else sorted({0, 1, cores, 2 * cores})
+    ours = [Entry("ours", Ours(shape=shape, precision=p), p, None, *many) for p in precisions]
+    plain = [
+        Entry("plain PyG", Plain(shape=shape, num_workers=n), "fp32", n, *few) for n in workers
+    ]
+    return ours + plain
+
+
+if __name__ == "__main__":
+    run(measure, __doc__)
