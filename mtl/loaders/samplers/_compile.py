@@ -55,8 +55,15 @@ def _choose_folder() -> bool:
     return _can_cache()
 
 
+def _num_compiled() -> int:
+    """Return how often the cache had nothing."""
+    return sum(sum(kernel.stats.cache_misses.values()) for kernel in _KERNELS)
+
+
 CACHE = _choose_folder()
 _SOURCES = sorted(Path(__file__).parent.glob("_*.py"))
+_KERNELS: list[Any] = []
+KEPT = "once" if CACHE else "at every start: no folder to keep the code in can be written to"
 STAMP = sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:8]
 """Names the code in the cache: numba looks at the file of a function, not at what it calls."""
 
@@ -65,16 +72,23 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function at its first call, without the GIL, or take it from the cache."""
     function.__qualname__ += f"_{STAMP}"
     kernel: Callable[..., Any] = njit(nogil=True, cache=CACHE)(function)
+    _KERNELS.append(kernel)
     return kernel
 
 
 @contextmanager
-def said_if_slow(what: str) -> Iterator[None]:
-    """Say on stderr what is going on, if it takes longer than a second."""
-    timer = threading.Timer(PATIENCE_SECONDS, lambda: print(what, file=sys.stderr, flush=True))
-    timer.daemon = True
-    timer.start()
+def said_if_slow() -> Iterator[None]:
+    """Say on stderr that functions are compiled, if it takes longer than a second."""
+    before, done = _num_compiled(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(PATIENCE_SECONDS):
+            if _num_compiled() > before:
+                print(f"sampler: compiling for this processor, {KEPT}", file=sys.stderr, flush=True)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()

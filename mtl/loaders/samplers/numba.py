@@ -9,12 +9,14 @@ import numpy as np
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
 from mtl.loaders.samplers._columns import columns_of
+from mtl.loaders.samplers._compile import said_if_slow
 from mtl.loaders.samplers._growth import Growth
 from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds, refuse_seed
 from mtl.loaders.samplers._options import NumNeighbors, Temporal
 from mtl.loaders.samplers._output import output_of
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._scratch import Scratch
+from mtl.loaders.samplers._warm_up import tiny
 from mtl.loaders.samplers.base import Sampler, Subgraph
 
 MAP_BYTES = 1 << 30
@@ -90,6 +92,35 @@ class NumbaSampler(Sampler):
                 growth.hop({kind: hops[hop] for kind, hops in self.fan_outs.items()})
             heterogeneous = self.topology.is_heterogeneous
             return output_of(scratch, disjoint=self.disjoint, heterogeneous=heterogeneous)
+
+    def warm_up(self, num_threads: int = 1, *, exclude: bool = False) -> None:
+        """Compile now what `sample` will call; say so on stderr if that takes its time.
+
+        Args:
+            num_threads: calls at a time.
+            exclude: whether calls will exclude edges.
+        """
+        types = self.topology.num_nodes
+        graph, seeds = tiny(self.topology), dict.fromkeys(types, np.zeros(1, np.int64))
+        maps = {self._map_bytes}
+        if num_threads * sum(types.values()) * 4 > self._map_bytes:
+            maps = {4 * len(types), 0}
+        with said_if_slow():
+            for map_bytes in maps:
+                sampler = NumbaSampler(
+                    graph,
+                    [1],
+                    replace=self.replace,
+                    disjoint=self.disjoint,
+                    weighted=self.weighted,
+                    temporal=self.temporal,
+                    map_bytes=map_bytes,
+                )
+                time = {name: nodes for name, nodes in seeds.items() if self.temporal is not None}
+                sampler.sample(seeds, 0, time=time or None)
+                if exclude:
+                    edges = dict.fromkeys(graph.edges, np.zeros(1, np.int64))
+                    sampler.sample(seeds, 0, time=time or None, exclude=edges)
 
     @contextmanager
     def _scratch(self) -> Iterator[Scratch]:
