@@ -47,16 +47,20 @@ class Contents:
         """
         path, dtype = self.folder / info.file, np.dtype(info.stored)
         row_bytes = _num_bytes(info) // max(info.shape[0], 1)
-        header = path.stat().st_size - _num_bytes(info)
-        with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(header))
-            for part in slices(info.shape[0], row_bytes) if parts is None else parts:
-                data = file.read((part.stop - part.start) * row_bytes)
-                if self._hashed:
-                    digest.update(data)
-                yield part.start, np.frombuffer(data, dtype).reshape(-1, *info.shape[1:])
-                self._done += len(data)
-                self._report(WHAT, self._done, self._total)
+        parts = slices(info.shape[0], row_bytes) if parts is None else parts
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.sha256(file.read(path.stat().st_size - _num_bytes(info)))
+                for part in parts:
+                    num_rows = part.stop - part.start
+                    data = file.read(num_rows * row_bytes)
+                    if self._hashed:
+                        digest.update(data)
+                    yield part.start, np.frombuffer(data, dtype).reshape(num_rows, *info.shape[1:])
+                    self._done += len(data)
+                    self._report(WHAT, self._done, self._total)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
         if self._hashed and digest.hexdigest() != info.sha256:
             found = digest.hexdigest()
             raise DataError(

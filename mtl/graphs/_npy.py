@@ -80,3 +80,12 @@ def slices(num_rows: int, row_bytes: int) -> Iterator[slice]:
     step = max(CHUNK_BYTES // max(row_bytes, 1), 1)
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from mtl.errors import ConfigError, DataError
 from mtl.graphs import Source
+from mtl.graphs._npy import sync_folder
 from mtl.graphs._report import Report, silent
 from mtl.graphs.files import check_files
 from mtl.graphs.schema import MANIFEST, read_schema
 from mtl.graphs.validate import validate
-from mtl.graphs.writer import GraphWriter, sync_folder
+from mtl.graphs.writer import GraphWriter
 
 
 def convert(

@@ -1,5 +1,6 @@
 """graph.json: what a graph folder holds, as dataclasses; read with every mistake named."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -137,6 +138,13 @@ class GraphInfo(Options):
         """Return every array of the folder."""
         nodes = [array for node in self.nodes.values() for array in node.arrays()]
         return nodes + [array for edge in self.edges for array in edge.arrays()]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that the graph holds; its name and where it came from do not count."""
+        content = asdict(self)
+        held = json.dumps([content["nodes"], content["edges"]])
+        return hashlib.sha256(held.encode()).hexdigest()
 
     def to_json(self) -> str:
         """Return the text of graph.json."""

@@ -1,6 +1,5 @@
 """GraphStore: a graph folder as memory-mapped tensors; every process of a machine shares it."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,7 @@ class GraphStore:
         self.folder = folder
         self.info = check_files(folder)
         self.name = self.info.name
-        hashes = [array.sha256 for array in self.info.arrays()]
-        types = [*self.info.nodes, *(edge.edge_type for edge in self.info.edges)]
-        self.fingerprint = hashlib.sha256(repr((types, hashes)).encode()).hexdigest()
+        self.fingerprint = self.info.fingerprint
         self._edges = {edge.edge_type: edge for edge in self.info.edges}
         self._topology = Topology(
             num_nodes={node_type: node.num_nodes for node_type, node in self.info.nodes.items()},

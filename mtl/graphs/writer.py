@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,8 +13,9 @@ from mtl.graphs._agreement import LABEL_DTYPES
 from mtl.graphs._chunks import Chunks, EdgeChunk, EdgeChunks, FeatureDtype, LabelSpec
 from mtl.graphs._columns import value_columns
 from mtl.graphs._edges import ORDER, EdgeSorter
+from mtl.graphs._features import dtype_of, save_features, stored
 from mtl.graphs._node_ids import save_ids
-from mtl.graphs._npy import NpyFile, slices
+from mtl.graphs._npy import NpyFile, slices, sync_folder
 from mtl.graphs._report import Report, silent
 from mtl.graphs._rules import SPLIT, TIME, checked, label_rule
 from mtl.graphs.schema import (
@@ -32,7 +34,7 @@ from mtl.graphs.schema import (
 )
 from mtl.graphs.validate import validate_written
 
-__all__ = ["Chunks", "EdgeChunk", "EdgeChunks", "GraphWriter", "LabelSpec", "Report", "sync_folder"]
+__all__ = ["Chunks", "EdgeChunk", "EdgeChunks", "GraphWriter", "LabelSpec", "Report"]
 
 
 class GraphWriter:
@@ -81,15 +83,17 @@ class GraphWriter:
             time: when each came to be, whole numbers of any unit.
         """
         assert node_type not in self.info.nodes, f"node type {node_type!r} twice"
-        what = f"nodes {node_type}"
-        self.info.nodes[node_type] = NodeInfo(
-            num_nodes=num_nodes,
-            features=None if features is None else self._features(node_type, num_nodes, features),
-            time=None
-            if time is None
-            else self._save(checked(time, "int64", TIME, f"{what}, time"), node_type, "time"),
-            ids=None if ids is None else save_ids(self.folder, node_type, ids),
-        )
+        what, node = f"nodes {node_type}", NodeInfo(num_nodes=num_nodes)
+        if features is not None:
+            path = self.folder / file_name("node", node_type, "features")
+            array = save_features(path, num_nodes, features, self.report, f"{what}: features")
+            node = replace(node, features=array)
+        if time is not None:
+            times = checked(time, "int64", TIME, f"{what}, time")
+            node = replace(node, time=self._save(times, node_type, "time"))
+        if ids is not None:
+            node = replace(node, ids=save_ids(self.folder, node_type, ids))
+        self.info.nodes[node_type] = node
 
     def add_label(
         self,
@@ -161,12 +165,12 @@ class GraphWriter:
             reverse: the relation that holds the same edges the other way round.
         """
         if features is not None:
-            features = _as_features(features)
+            features = stored(features)
         self.stream_edges(
             edge_type,
             lambda: iter([EdgeChunk(src, dst, features, weight, time)]),
             num_features=0 if features is None else features.shape[1],
-            features_dtype="float32" if features is None else _feature_dtype(features),
+            features_dtype="float32" if features is None else dtype_of(features),
             weight=weight is not None,
             time=time is not None,
             reverse=reverse,
@@ -249,18 +253,6 @@ class GraphWriter:
             return self.info.nodes[owner]
         return next(edge for edge in self.info.edges if edge.edge_type == owner)
 
-    def _features(self, node_type: str, num_nodes: int, features: np.ndarray | Chunks) -> ArrayInfo:
-        if not isinstance(features, Chunks):
-            array = _as_features(features)
-            parts = (array[part] for part in slices(len(array), array[:1].nbytes))
-            features = Chunks(array.shape[1], _feature_dtype(array), parts)
-        path = self.folder / file_name("node", node_type, "features")
-        with NpyFile(path, features.dtype, (num_nodes, features.num_features)) as file:
-            for chunk in features.chunks:
-                file.append(chunk)
-                self.report(f"nodes {node_type}: features", file.num_rows, num_nodes)
-            return file.finish()
-
     def _save(self, values: np.ndarray, owner: Owner, *name: str) -> ArrayInfo:
         """Write one row for each node or edge; those of edges into the order of the edges."""
         kind, parts = ("node", (owner,)) if isinstance(owner, str) else ("edge", owner)
@@ -273,15 +265,6 @@ class GraphWriter:
             return file.finish()
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _label(spec: LabelSpec, array: ArrayInfo) -> LabelInfo:
     return LabelInfo(
         kind=spec.kind,
@@ -291,17 +274,6 @@ def _label(spec: LabelSpec, array: ArrayInfo) -> LabelInfo:
         array=array,
         classes=spec.classes,
     )
-
-
-def _as_features(features: np.ndarray) -> np.ndarray:
-    """Keep half precision and the bits of bfloat16; make all else float32."""
-    half = features.dtype.name in ("float16", "uint16")
-    return features if half else features.astype(np.float32, copy=False)
-
-
-def _feature_dtype(features: np.ndarray) -> FeatureDtype:
-    name = "bfloat16" if features.dtype == np.uint16 else features.dtype.name
-    return cast(FeatureDtype, name)
 
 
 def _where(owner: Owner) -> str:

@@ -15,6 +15,7 @@ from mtl.errors import ConfigError, DataError
 from mtl.graphs.cache import open_graph
 from mtl.graphs.store import GraphStore
 from mtl.graphs.synthetic import Synthetic
+from mtl.graphs.validate import validate
 from mtl.graphs.writer import Chunks, GraphWriter
 
 BUYS = ("user", "buys", "item")
@@ -60,13 +61,27 @@ def test_bfloat16_features_come_back(small: Path) -> None:
     assert features.flatten().tolist() == [1.0, 2.0, 0.0]
 
 
-def test_an_empty_type_and_no_edges_are_a_graph(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
+def test_no_nodes_no_features_and_no_edges_are_a_graph(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
     writer = GraphWriter(tmp_path, name="empty")
-    writer.add_nodes("node", 0, np.empty((0, 4), np.float32))
+    writer.add_nodes("node", shape[0], np.empty(shape, np.float32), ids=["a", "", "b"][: shape[0]])
     writer.add_edges(("node", "to", "node"), [], [])
     writer.finish()
+    validate(tmp_path)
     data = GraphStore(tmp_path).data()
-    assert (data.num_nodes, data.x.shape, data.edge_index.shape) == (0, (0, 4), (2, 0))
+    assert (data.num_nodes, data.x.shape, data.edge_index.shape) == (shape[0], shape, (2, 0))
+
+
+def test_nodes_alone_are_a_graph(tmp_path: Path) -> None:
+    writer = GraphWriter(tmp_path, name="nodes")
+    writer.add_nodes("node", 2, np.ones((2, 1), np.float32))
+    writer.finish()
+    store = GraphStore(tmp_path)
+    assert not store.is_heterogeneous
+    assert isinstance(store.data(), Data)
+    assert validate(tmp_path) == store.info
 
 
 def test_data_of_one_type_is_homogeneous_and_of_more_is_not(small: Path) -> None:
