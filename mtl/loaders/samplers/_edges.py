@@ -58,17 +58,13 @@ def draw_negatives(
     Raises:
         ValueError: there is none.
     """
-    source, target = (
-        End(
-            topology.num_nodes[name],
-            topology.time.get(name),
-            None if weight is None else np.cumsum(weight.double().numpy()),
-        )
-        for name, weight in ((kind[0], sampling.src_weight), (kind[2], sampling.dst_weight))
+    edge, fixed = _edge_of_each(len(index.row), sampling, disjoint), sampling.is_triplet()
+    pairs = Pairs(
+        _end(topology, kind[0], sampling.src_weight, timed=not fixed),
+        _end(topology, kind[2], sampling.dst_weight, timed=True),
+        topology.edges[kind] if strict else None,
     )
-    pairs = Pairs(source, target, topology.edges[kind] if strict else None)
-    edge = _edge_of_each(len(index.row), sampling, disjoint)
-    sources = index.row.numpy()[edge] if sampling.is_triplet() else None
+    sources = index.row.numpy()[edge] if fixed else None
     limit = None if index.time is None else index.time.numpy()[edge]
     return Negatives(sampling, *pairs.draw(sources, limit, len(edge), state))
 
@@ -109,6 +105,16 @@ def check_sorted(topology: Topology) -> None:
                 f"strict_negatives: the edges {name_of(kind)} must be sorted by destination, then "
                 "source"
             )
+
+
+def _end(topology: Topology, name: str, weight: Tensor | None, *, timed: bool) -> End:
+    """Return the nodes of a type that may be drawn."""
+    number, time = topology.num_nodes[name], topology.time.get(name) if timed else None
+    if weight is None:
+        return End(number, time, None)
+    if len(weight) != number:
+        raise ValueError(f"neg_sampling: {len(weight)} weights for {number} nodes of {name}")
+    return End(number, time, np.cumsum(weight.double().numpy()))
 
 
 def _edge_of_each(edges: int, sampling: NegativeSampling, disjoint: bool) -> Ids:
