@@ -31,8 +31,9 @@ class Amazon(Source):
     """The raw file is read from ROOT/NAME/raw, downloaded there where it is missing."""
     url: str = "https://github.com/shchur/gnn-benchmark/raw/master/data/npz"
     """Where a missing file is downloaded from."""
-    normalize_features: bool = True
-    """Scale the words of each good's reviews to a sum of 1, as the literature does."""
+    normalize_features: bool = False
+    """Scale the words of each good's reviews to a sum of 1, instead of 0 and 1. A good has hundreds
+    of words, so the inputs get small and training slow."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of both splits."""
 

@@ -18,7 +18,7 @@ FILE = "amazon_electronics_photo.npz"
 
 @pytest.fixture(scope="module")
 def photo(shared_data: Path) -> GraphStore:
-    return open_graph(Amazon(root=shared_data, normalize_features=False))
+    return open_graph(Amazon(root=shared_data))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_class_with_few_goods_is_all_train(raw: Path) -> None:
 
 
 def test_normalized_features_sum_to_one_and_log_degree_is_of_the_edges(shared_data: Path) -> None:
-    store = open_graph(Amazon(root=shared_data))
+    store = open_graph(Amazon(root=shared_data, normalize_features=True))
     features, (colptr, _) = store.features(NODE), store.csc((NODE, "to", NODE))
     assert features is not None
     assert np.allclose(features.sum(1)[features.any(1)], 1, atol=1e-5)
@@ -110,7 +110,7 @@ def test_a_missing_file_is_downloaded_and_nothing_else_is_written(
     shared_data: Path, tmp_path: Path, photo: GraphStore
 ) -> None:
     url = (shared_data / "Photo" / "raw").as_uri()
-    store = open_graph(Amazon(root=tmp_path, url=url, normalize_features=False))
+    store = open_graph(Amazon(root=tmp_path, url=url))
     assert store.fingerprint == photo.fingerprint
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     assert files == [Path("Photo/raw") / FILE]
