@@ -55,14 +55,14 @@ def _choose_folder() -> bool:
     return _can_cache()
 
 
-def _num_compiled() -> int:
+def num_compiled() -> int:
     """Return how often the cache had nothing."""
-    return sum(sum(kernel.stats.cache_misses.values()) for kernel in _KERNELS)
+    return sum(sum(kernel.stats.cache_misses.values()) for kernel in KERNELS)
 
 
 CACHE = _choose_folder()
 _SOURCES = sorted(Path(__file__).parent.glob("_*.py"))
-_KERNELS: list[Any] = []
+KERNELS: list[Any] = []
 KEPT = "once" if CACHE else "at every start: no folder to keep the code in can be written to"
 STAMP = sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:8]
 """Names the code in the cache: numba looks at the file of a function, not at what it calls."""
@@ -72,18 +72,18 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function at its first call, without the GIL, or take it from the cache."""
     function.__qualname__ += f"_{STAMP}"
     kernel: Callable[..., Any] = njit(nogil=True, cache=CACHE)(function)
-    _KERNELS.append(kernel)
+    KERNELS.append(kernel)
     return kernel
 
 
 @contextmanager
 def said_if_slow() -> Iterator[None]:
     """Say on stderr that functions are compiled, if it takes longer than a second."""
-    before, done = _num_compiled(), threading.Event()
+    before, done = num_compiled(), threading.Event()
 
     def watch() -> None:
         while not done.wait(PATIENCE_SECONDS):
-            if _num_compiled() > before:
+            if num_compiled() > before:
                 print(f"sampler: compiling for this processor, {KEPT}", file=sys.stderr, flush=True)
                 return
 

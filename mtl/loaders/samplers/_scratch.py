@@ -37,7 +37,7 @@ class NodeScratch:
 
     def __init__(self, num_nodes: int, *, dense: bool, disjoint: bool) -> None:
         self.num_nodes, self.disjoint = num_nodes, disjoint
-        self.places = np.zeros(num_nodes, np.int32) if dense else np.zeros((1024, 2), np.int64)
+        self.places = np.zeros(num_nodes, np.int32) if dense else np.zeros((0, 2), np.int64)
         self.nodes, self.trees, self.base = Buffer(np.int64), Buffer(np.int32), 1
         self.hops: list[int] = []
 

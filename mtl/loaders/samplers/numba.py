@@ -101,7 +101,8 @@ class NumbaSampler(Sampler):
             exclude: whether calls will exclude edges.
         """
         types = self.topology.num_nodes
-        graph, seeds = tiny(self.topology), dict.fromkeys(types, np.zeros(1, np.int64))
+        graph = tiny(self.topology)
+        seeds = {name: np.arange(number) for name, number in graph.num_nodes.items()}
         maps = {self._map_bytes}
         if num_threads * sum(types.values()) * 4 > self._map_bytes:
             maps = {4 * len(types), 0}
@@ -109,7 +110,7 @@ class NumbaSampler(Sampler):
             for map_bytes in maps:
                 sampler = NumbaSampler(
                     graph,
-                    [1],
+                    [1, -1],
                     replace=self.replace,
                     disjoint=self.disjoint,
                     weighted=self.weighted,
@@ -119,7 +120,7 @@ class NumbaSampler(Sampler):
                 time = {name: nodes for name, nodes in seeds.items() if self.temporal is not None}
                 sampler.sample(seeds, 0, time=time or None)
                 if exclude:
-                    edges = dict.fromkeys(graph.edges, np.zeros(1, np.int64))
+                    edges = {kind: np.arange(len(csc.row)) for kind, csc in graph.edges.items()}
                     sampler.sample(seeds, 0, time=time or None, exclude=edges)
 
     @contextmanager
