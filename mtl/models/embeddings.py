@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtl.models.aggregate import weighted_sum
-from mtl.models.neighborhood import Edges
+from mtl.models.neighborhood import Edges, joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +50,31 @@ class Embeddings:
             return replace(self, x=self.x + other.x)
         return replace(self, x=self.x + other.x, constant=self._ones + other._ones)
 
+    def means(self, edges: Sequence[Edges]) -> list["Embeddings"]:
+        """Return, for each edge type, the means over the neighbours of each listed destination.
+
+        One sum serves all types: their gradients of the sources are one matrix, not one each.
+        """
+        weight = torch.cat([part.mean(self.exact) for part in edges])
+        sums = self._summed(weight, *joined(edges))
+        sizes = [len(part.colptr) - 1 for part in edges]
+        constants = (
+            [None] * len(edges) if sums.constant is None else torch.split(sums.constant, sizes)
+        )
+        return [
+            replace(sums, x=x, constant=constant)
+            for x, constant in zip(torch.split(sums.x, sizes), constants, strict=True)
+        ]
+
     def summed(self, weight: Float[Tensor, " edges"], edges: Edges) -> "Embeddings":
-        """Return the weighted sums over the neighbours of each destination that has some."""
-        x = weighted_sum(self.x, weight, edges.colptr, edges.row)
+        """Return the weighted sums over the neighbours of each listed destination."""
+        return self._summed(weight, edges.colptr, edges.row)
+
+    def _summed(self, weight: Tensor, colptr: Tensor, row: Tensor) -> "Embeddings":
+        x = weighted_sum(self.x, weight, colptr, row)
         if self.weight is None:
             return replace(self, x=x)
-        ones = weighted_sum(self._ones, weight, edges.colptr, edges.row)
-        return replace(self, x=x, constant=ones)
+        return replace(self, x=x, constant=weighted_sum(self._ones, weight, colptr, row))
 
     def through(self, linear: nn.Linear) -> Float[Tensor, "nodes *tasks outputs"]:
         """Return what a linear layer makes of the embeddings."""

@@ -1,7 +1,8 @@
 """encoder: what each layer reads of a sampled batch, of one or of many types of nodes and edges."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -43,6 +44,16 @@ class Edges:
         """Return the total with the rows of those destinations added that are listed."""
         assert self.listed is not None
         return total.index_add(0, self.listed, rows.to(total.dtype))
+
+
+def joined(edges: Sequence[Edges]) -> tuple[Int[Tensor, " listed_and_one"], Int[Tensor, " edges"]]:
+    """Return `colptr` and `row` of edges of several types from the same sources."""
+    if len(edges) == 1:
+        return edges[0].colptr, edges[0].row
+    ends = list(accumulate(len(part.row) for part in edges))
+    pointers = [p.colptr[:-1] + end - len(p.row) for p, end in zip(edges, ends, strict=True)]
+    row = torch.cat([part.row for part in edges])
+    return torch.cat([*pointers, row.new_full((1,), len(row))]), row
 
 
 @dataclass(frozen=True, eq=False)

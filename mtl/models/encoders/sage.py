@@ -1,6 +1,6 @@
 """encoder: GraphSAGE with mean aggregation (Hamilton et al., 2017, algorithm 1)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -47,10 +47,8 @@ class SageConvolution(nn.Module):
             for kind in self.node_types
         }
         some: list[tuple[Edges, str, Tensor]] = []
-        for kind in self.edge_types:
-            source, _, destination = kind
-            edges, linear = hop.edges[kind], self.neighbors.of(kind)
-            mean = x[source].summed(edges.mean(x[source].exact), edges)
+        for kind, edges, mean in self._means(x, hop):
+            linear, destination = self.neighbors.of(kind), kind[2]
             if edges.listed is None:
                 terms[destination].append((mean, linear))
             else:
@@ -59,3 +57,12 @@ class SageConvolution(nn.Module):
         for edges, destination, heard in some:
             out[destination] = edges.add(out[destination], heard)
         return out
+
+    def _means(
+        self, x: Mapping[str, Embeddings], hop: Hop
+    ) -> Iterator[tuple[EdgeType, Edges, Embeddings]]:
+        """Yield the means over the neighbours of each edge type, those from one source together."""
+        for source in dict.fromkeys(kind[0] for kind in self.edge_types):
+            kinds = [kind for kind in self.edge_types if kind[0] == source]
+            edges = [hop.edges[kind] for kind in kinds]
+            yield from zip(kinds, edges, x[source].means(edges), strict=True)

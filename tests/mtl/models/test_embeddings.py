@@ -51,6 +51,15 @@ def test_weighted_sums_change_places_with_the_map(tasks, seed):
 
 
 @given(TASKS, SEEDS)
+def test_means_over_several_edge_types_are_those_over_each(tasks, seed):
+    none = Edges(torch.tensor([0]), torch.tensor([], dtype=torch.long), torch.tensor([]), 4)
+    edges = [some_edges(), none, Edges(torch.tensor([0, 3]), torch.tensor([4, 4, 6]), None, 1)]
+    for embeddings in pair(tasks, seed):
+        for part, mean in zip(edges, embeddings.means(edges), strict=True):
+            assert_same(mean, embeddings.summed(part.mean(torch.double), part))
+
+
+@given(TASKS, SEEDS)
 def test_sums_of_sums_factors_and_parts_change_places_with_the_map(tasks, seed):
     factor, edges = torch.randn(5, 1).double(), some_edges()
     assert_same(
