@@ -4,11 +4,12 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtl.graphs.cache import cache_home
-from mtl.graphs.writer import GraphWriter
+if TYPE_CHECKING:
+    from mtl.graphs.writer import GraphWriter
 
 VERSION = 1
 NODE = "node"
@@ -39,6 +40,9 @@ class PowerLaw:
 
     def folder(self) -> Path:
         """Return the graph folder, made and moved into place where it is missing."""
+        from mtl.graphs.cache import cache_home
+        from mtl.graphs.writer import GraphWriter  # torch: seconds that --help does not wait for
+
         final = cache_home() / "benchmarks" / self.name
         if final.exists():
             return final
@@ -52,7 +56,7 @@ class PowerLaw:
             shutil.rmtree(aside, ignore_errors=True)
         return final
 
-    def _write(self, writer: GraphWriter) -> None:
+    def _write(self, writer: "GraphWriter") -> None:
         rng = np.random.default_rng(0)
         writer.add_nodes(NODE, self.num_nodes, self._features(rng))
         for i in range(self.num_labels):

@@ -1,23 +1,12 @@
-"""Trainings that go on until enough steps are seen: the product's own, and the plain PyG recipe.
-
-Both write a line `{"step", "time"}` a step, and both are timed by it from the outside.
-"""
+"""Trainings to be timed: the product's own, and the plain PyG recipe; both go on until stopped."""
 
 import json
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from _graphs import PRODUCTS, TINY
-from _processes import TIMEOUT_SECONDS, JobError, Ranks
-
-ROOT = Path(__file__).resolve().parents[1]
-POLL_SECONDS = 0.5
+from _processes import ROOT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,72 +128,3 @@ class Plain:
     def metrics(self, folder: Path) -> Path:
         """Return the file that it is told to write."""
         return folder / "metrics.jsonl"
-
-
-def step_times(
-    job: Job,
-    num_steps: int,
-    *,
-    num_ranks: int = 1,
-    cores: Sequence[int] | None = None,
-    prefix: Sequence[str] = (),
-    watch: Callable[[Ranks], object] | None = None,
-) -> list[float]:
-    """Train until so many steps are done, then ask it to stop; return when each was done.
-
-    Args:
-        job: what to start.
-        num_steps: times wanted; step i of the result is step i + 1 of the training.
-        num_ranks: processes.
-        cores: the core of each rank; default: all for all.
-        prefix: put before the command.
-        watch: called now and then while steps are done, and at the end.
-
-    Raises:
-        JobError: a process failed.
-    """
-    with scratch() as folder:
-        command, path = job.command(folder), job.metrics(folder)
-        with Ranks(command, folder, num_ranks, cores, prefix, alone=job.alone) as ranks:
-            deadline = time.monotonic() + TIMEOUT_SECONDS
-            while len(times := _times(path)) < num_steps:
-                if not ranks.alive() or time.monotonic() > deadline:
-                    raise JobError(f"ended, or took too long, after {len(times)} steps")
-                if watch and times:
-                    watch(ranks)
-                time.sleep(POLL_SECONDS)
-            if watch:
-                watch(ranks)
-            ranks.stop()
-    return times[:num_steps]
-
-
-def seeds_per_second(job: Job, seeds_per_step: int, warm_up: int, num_steps: int) -> float:
-    """Train, and return the seeds a second of `num_steps` steps after those of the warm-up."""
-    return rate(step_times(job, warm_up + num_steps), seeds_per_step, warm_up)
-
-
-def rate(times: Sequence[float], seeds_per_step: int, warm_up: int) -> float:
-    """Return the seeds a second after the warm-up; its last step starts the clock."""
-    assert 0 < warm_up < len(times)
-    return seeds_per_step * (len(times) - warm_up) / (times[-1] - times[warm_up - 1])
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """Give a temporary folder, and remove it."""
-    folder = Path(tempfile.mkdtemp(prefix="graphmtl-benchmark-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _times(path: Path) -> list[float]:
-    """Read when each step was done; a last line may be half written."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    records = [json.loads(line) for line in lines if line.endswith("\n")]
-    done: dict[int, float] = {}
-    for record in records:
-        done.setdefault(record["step"], record["time"])
-    return [done[step] for step in sorted(done)]

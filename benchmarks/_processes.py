@@ -1,16 +1,20 @@
 """The processes of one job: started, watched, pinned to cores, ended."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+ROOT = Path(__file__).resolve().parents[1]
 POLL_SECONDS = 0.2
 TIMEOUT_SECONDS = 1800.0
 STOPPED = (0, 75, -signal.SIGTERM)
@@ -111,6 +115,16 @@ class Ranks:
     def memory(self) -> int:
         """Return the bytes that the ranks need together: what they share counts once (PSS)."""
         return sum(map(_proportional_bytes, self.processes))
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a temporary folder, and remove it."""
+    folder = Path(tempfile.mkdtemp(prefix="graphmtl-benchmark-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def peak_bytes(process: subprocess.Popen[bytes]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from _machine import describe
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 Row = dict[str, Any]
@@ -87,7 +88,7 @@ def show(report: Report, name: str, *, quick: bool) -> None:
         numbers = any(isinstance(row[column], int | float) for row in report.rows)
         table.add_column(column, justify="right" if numbers else "left")
     for row in report.rows:
-        table.add_row(*map(cell, row.values()))
+        table.add_row(*(escape(cell(value)) for value in row.values()))
     console.print(table)
     for bar, (value, limit, verdict) in report.bars.items():
         console.print(f"{bar}: {cell(value)}, bar {cell(limit)}: {verdict}", markup=False)

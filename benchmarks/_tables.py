@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl.graphs.cache import cache_home
-
 VERSION = 1
 EDGES_PER_FILE = 5_000_000
 COUNTRIES = np.array([f"country_{i}" for i in range(20)])
@@ -19,6 +17,8 @@ SEGMENTS = np.array([f"segment_{i}" for i in range(8)])
 
 def tables(num_nodes: int, num_edges: int) -> Path:
     """Return a folder with `people.parquet` and `edges/*.parquet`, made where it is missing."""
+    from mtl.graphs.cache import cache_home  # torch: seconds that --help does not wait for
+
     final = cache_home() / "benchmarks" / f"tables-{VERSION}-{num_nodes}-{num_edges}"
     if final.exists():
         return final

@@ -10,35 +10,14 @@ import json
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
-from _jobs import ROOT, scratch
-from _processes import Ranks
+from _full_batch import EVERY, Case, full_batch
+from _processes import ROOT, Ranks, scratch
 from _report import Report, run
 
-NUM_SEEDS, EPOCHS, EVERY = 5, 200, 2
-
-
-@dataclass(frozen=True)
-class Case:
-    """A graph, its split of the literature, and a network for it."""
-
-    name: str
-    source: str
-    split: str
-    num_train: int
-    encoder: str
-    dim: int = 64
-    dropout: float = 0.5
-    lr: float = 0.01
-    weight_decay: float = 5e-4
-
-    def graph(self, data: Path) -> dict[str, Any]:
-        """Return the `graph:` section."""
-        return {"type": self.source, "name": self.name, "root": str(data)}
+NUM_SEEDS, EPOCHS = 5, 200
 
 
 CASES = (
@@ -55,7 +34,7 @@ def measure(args: Namespace) -> Report:
             report.notes.append(f"{case.name}: skipped, there is no {data / case.name / 'raw'}")
             continue
         ours = [_ours(case, data, seed, epochs) for seed in range(num_seeds)]
-        plain = _plain(case, data, num_seeds, epochs)
+        plain = full_batch(case, data, num_seeds, epochs)
         for name, accuracies in (("ours", ours), ("plain PyG, fp32, full-batch", plain)):
             row = {"graph": case.name, "network": case.encoder, "system": name}
             report.rows.append({**row, "seeds": num_seeds, **_spread(accuracies)})
@@ -106,71 +85,6 @@ def _ours(case: Case, data: Path, seed: int, epochs: int) -> float:
             ranks.wait()
         summary = json.loads((folder / "run" / "summary.json").read_text())
         return float(summary["metrics"]["test/y/accuracy"])
-
-
-def _plain(case: Case, data: Path, num_seeds: int, epochs: int) -> list[float]:
-    """Train on the whole graph for each seed; return the test accuracies, chosen alike."""
-    import torch
-    import torch.nn.functional as F  # noqa: N812
-    from torch import Tensor, nn
-    from torch_geometric.nn import GCNConv, SAGEConv
-
-    x, edge_index, y, split, num_classes = _tensors(case, data)
-    convolution = {"gcn": GCNConv, "sage": SAGEConv}[case.encoder]
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = convolution(x.shape[1], case.dim)
-            self.second = convolution(case.dim, num_classes)
-
-        def forward(self) -> Tensor:
-            dropped = F.dropout(x, case.dropout, self.training)
-            hidden = self.first(dropped, edge_index).relu()
-            hidden = F.dropout(hidden, case.dropout, self.training)
-            out: Tensor = self.second(hidden, edge_index)
-            return out
-
-    def train(seed: int) -> float:
-        torch.manual_seed(seed)
-        network, best = Network(), (-1.0, 0.0)
-        optimizer = torch.optim.Adam(
-            network.parameters(), lr=case.lr, weight_decay=case.weight_decay
-        )
-        for epoch in range(1, epochs + 1):
-            network.train()
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network()[split == 1], y[split == 1])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if epoch % EVERY == 0:
-                network.eval()
-                with torch.no_grad():
-                    right = network().argmax(-1) == y
-                scores = [float(right[split == part].float().mean()) for part in (2, 3)]
-                best = max(best, (scores[0], scores[1]), key=lambda score: score[0])
-        return best[1]
-
-    return [train(seed) for seed in range(num_seeds)]
-
-
-def _tensors(case: Case, data: Path) -> tuple[Any, ...]:
-    """Return features, edge_index, classes, split and number of classes of the same graph."""
-    import numpy as np
-    import torch
-
-    from mtl.graphs import Source
-    from mtl.graphs.cache import open_graph
-
-    store = open_graph(Source.read(case.graph(data)))
-    (node,), (edge,) = store.node_types, store.edge_types
-    colptr, row = store.csc(edge)
-    col = np.repeat(np.arange(len(colptr) - 1), np.diff(colptr))
-    label = store.label(node, "y")
-    edges = torch.from_numpy(np.stack([row, col]).astype(np.int64))
-    split = torch.from_numpy(np.array(store.split(node, case.split)))
-    classes = torch.from_numpy(np.array(label.values, np.int64))
-    return store.features(node), edges, classes, split, label.num_classes
 
 
 def _options(parser: ArgumentParser) -> None:

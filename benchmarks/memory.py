@@ -11,10 +11,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from _graphs import PowerLaw
-from _jobs import Job, Ours, Plain, Shape, step_times
+from _jobs import Job, Ours, Plain, Shape
 from _limits import NoLimitError, memory_limit
 from _processes import JobError, Ranks
 from _report import Report, run
+from _steps import record_steps
 
 BAR = 1.1
 BIG = PowerLaw(num_nodes=1_100_000, num_edges=60_000_000, num_features=400, num_labels=1)
@@ -61,7 +62,7 @@ def memory(job: Job, num_ranks: int, num_steps: int = NUM_STEPS) -> int:
     def watch(ranks: Ranks) -> None:
         seen.append(ranks.memory())
 
-    step_times(job, num_steps, num_ranks=num_ranks, watch=watch)
+    record_steps(job, num_steps, num_ranks=num_ranks, watch=watch)
     return max(seen)
 
 
@@ -85,7 +86,7 @@ def _larger_than_memory(graph: Path, size: int, report: Report) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     try:
         with memory_limit(limit) as prefix:
-            steps = len(step_times(_job("ours", graph), NUM_STEPS, prefix=prefix))
+            steps = len(record_steps(_job("ours", graph), NUM_STEPS, prefix=prefix))
     except NoLimitError as error:
         report.notes.append(f"a graph larger than the memory limit: skipped ({error})")
         return

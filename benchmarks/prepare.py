@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from _jobs import ROOT, scratch
 from _machine import version
-from _processes import Ranks, peak_bytes
+from _processes import ROOT, Ranks, peak_bytes, scratch
 from _report import Report, run
 from _tables import section, tables
 

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
 
-from _jobs import Ours, products, rate, step_times
+from _jobs import Ours, products
 from _machine import separate_cores
 from _report import Report, run
+from _steps import rate, record_steps
 
 BAR = 1.8
 
@@ -30,8 +31,8 @@ def measure(args: Namespace) -> Report:
     seeds = 2 * shape.batch_size
 
     def speed(cores: Sequence[int]) -> float:
-        times = step_times(job, warm_up + num_steps, num_ranks=len(cores), cores=cores)
-        return rate(times, seeds, warm_up)
+        records = record_steps(job, warm_up + num_steps, num_ranks=len(cores), cores=cores)
+        return rate(records, seeds, warm_up)
 
     def apart(cores: Sequence[int]) -> float:
         with ThreadPoolExecutor(len(cores)) as pool:

@@ -11,7 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 from statistics import median
 
-from _jobs import ROOT, scratch
+from _processes import ROOT, scratch
 from _report import Report, run
 
 COMMAND = [sys.executable, str(ROOT / "job" / "train.py"), str(ROOT / "job/configs/smoke.yaml")]

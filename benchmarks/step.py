@@ -8,16 +8,17 @@ from argparse import Namespace
 from dataclasses import dataclass, field
 from statistics import median
 
-from _jobs import Job, Ours, Plain, Shape, products, seeds_per_second
+from _jobs import Job, Ours, Plain, Shape, products
 from _machine import has_bf16, version
 from _report import Report, run
+from _steps import Record, rate, record_steps
 
 FP32_BAR, AUTO_BAR = 4.0, 12.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to train, and its seeds a second in every round."""
+    """One way to train, its seeds a second in every round, and the lines of the last one."""
 
     name: str
     job: Job
@@ -26,6 +27,7 @@ class Entry:
     warm_up: int
     num_steps: int
     speeds: list[float] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
 
 
 def measure(args: Namespace) -> Report:
@@ -33,8 +35,9 @@ def measure(args: Namespace) -> Report:
     entries, rounds = _entries(shape, quick=args.quick), 1 if args.quick else 3
     for _ in range(rounds):
         for entry in entries:
-            speed = seeds_per_second(entry.job, shape.batch_size, entry.warm_up, entry.num_steps)
-            entry.speeds.append(speed)
+            records = record_steps(entry.job, entry.warm_up + entry.num_steps)
+            entry.speeds.append(rate(records, shape.batch_size, entry.warm_up))
+            entry.records[:] = records[entry.warm_up :]
 
     report = Report()
     plain = max(median(entry.speeds) for entry in entries if entry.name != "ours")
@@ -57,6 +60,7 @@ def measure(args: Namespace) -> Report:
     if not auto:
         report.notes.append("precision auto is fp32 here: this CPU has no bf16 instructions")
     report.notes.append(f"plain PyG draws neighbours with {sampler_of_plain()}")
+    report.notes += [note for entry in entries if (note := _parts(entry))]
     return report
 
 
@@ -66,6 +70,14 @@ def sampler_of_plain() -> str:
         if version(name) != "not installed":
             return f"{name} {version(name)}"
     return "OUR sampler: neither pyg-lib nor torch-sparse is installed"
+
+
+def _parts(entry: Entry) -> str:
+    """Say where a step's time goes, if the training tells."""
+    names = [name for name in entry.records[0] if name.startswith("time/")]
+    parts = {name: 1e3 * median(record[name] for record in entry.records) for name in names}
+    words = [f"{name.removeprefix('time/')} {ms:.1f}" for name, ms in parts.items() if ms >= 0.1]
+    return f"{entry.name}, {entry.precision}, ms a step: {', '.join(words)}" if words else ""
 
 
 def _entries(shape: Shape, *, quick: bool) -> list[Entry]:

@@ -9,8 +9,9 @@ usage: python benchmarks/tasks.py [--quick] [--json FILE]
 from argparse import Namespace
 from statistics import median
 
-from _jobs import Ours, Plain, products, seeds_per_second
+from _jobs import Ours, Plain, products
 from _report import Report, run
+from _steps import seeds_per_second
 from step import sampler_of_plain
 
 BAR = 1.3

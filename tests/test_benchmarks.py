@@ -1,0 +1,113 @@
+"""The benchmarks run, and all report alike; their numbers are no matter of tests."""
+
+import ast
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py"))
+EVERY = pytest.mark.parametrize("name", SCRIPTS)
+
+
+@pytest.fixture(scope="module")
+def reporting():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        spec = importlib.util.spec_from_file_location("_report", BENCHMARKS / "_report.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["_report"] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        sys.modules.pop("_report", None)
+
+
+def start(name, *argv):
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+def check_form(result, name):
+    assert result.keys() == {"benchmark", "quick", "machine", "rows", "bars", "notes"}
+    assert result["benchmark"] == name
+    assert {"cpu", "cores", "flags", "libraries", "peers"} <= result["machine"].keys()
+    assert result["rows"]
+    assert len({tuple(row) for row in result["rows"]}) == 1, "rows with other columns"
+    for value, bar, verdict in result["bars"].values():
+        assert math.isfinite(value)
+        assert math.isfinite(bar)
+        assert verdict in ("met", "missed")
+
+
+def run_quickly(name, folder):
+    done = start(name, "--quick", "--json", str(folder / "result.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_form(json.loads((folder / "result.json").read_text()), name)
+
+
+def test_the_sampler_benchmark_runs_and_writes_its_json(tmp_path):
+    run_quickly("sampler", tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in ("sampler", "smoke")])
+def test_every_benchmark_runs_and_writes_its_json(name, tmp_path):
+    run_quickly(name, tmp_path)
+
+
+@EVERY
+def test_every_benchmark_says_how_it_is_run(name):
+    done = start(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python benchmarks/{name}.py [--quick] [--json FILE]" in done.stdout
+
+
+@EVERY
+def test_every_benchmark_reports_by_the_same_code(name):
+    tree = ast.parse((BENCHMARKS / f"{name}.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in imports if node.module == "_report" for alias in node.names}
+    assert {"Report", "run"} <= names
+    (last,) = tree.body[-1].body
+    assert ast.unparse(last).startswith("run(measure, __doc__")
+
+
+def test_a_bar_is_met_on_its_side_and_at_itself(reporting):
+    report = reporting.Report()
+    for value in (1, 2, 3):
+        report.at_least(f"least {value}", value, 2)
+        report.at_most(f"most {value}", value, 2)
+    verdicts = {name: verdict for name, (_, _, verdict) in report.bars.items()}
+    met = {name for name, verdict in verdicts.items() if verdict == "met"}
+    assert met == {"least 2", "least 3", "most 1", "most 2"}
+
+
+def test_a_verdict_is_of_the_value_before_rounding(reporting):
+    report = reporting.Report()
+    report.at_least("nearly", 1.99999, 2)
+    assert report.bars["nearly"][2] == "missed"
+
+
+def test_a_report_is_a_table_and_a_json(reporting, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["some.py", "--json", str(tmp_path / "some.json")])
+
+    def measure(args):
+        report = reporting.Report(rows=[{"what": "a", "x": 1.5}, {"what": "[b]", "x": None}])
+        report.at_least("speed", 3.0, 2.0)
+        report.notes.append("pyg-lib: not installed")
+        return report
+
+    reporting.run(measure, "Say what it is.")
+    result = json.loads((tmp_path / "some.json").read_text())
+    check_form(result, "some")
+    assert result["bars"] == {"speed": [3.0, 2.0, "met"]}
+    printed = capsys.readouterr().out
+    for words in ("[b]", "speed: 3, bar 2: met", "note: pyg-lib: not installed"):
+        assert words in printed
