@@ -12,7 +12,12 @@ from mtl.models.sharing import Sharing
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "job" / "configs").glob("*.yaml"), key=lambda path: path.name)
-SHRUNK = {"synthetic": ["graph.num_nodes=300"], "planetoid": []}
+SHRUNK = {
+    "synthetic": ["graph.num_nodes=300"],
+    "marketplace": ["graph.num_users=300", "graph.num_items=100", "graph.num_shops=20"],
+    "planetoid": [],
+    "amazon": ["evaluate.num_neighbors=[5,5]"],
+}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
