@@ -57,12 +57,10 @@ class Blocks:
     def __exit__(self, *error: object) -> None:
         self._files.close()
 
-    def put(self, piece: Piece) -> bool:
-        """Append edges to their blocks; False if a block has no room for them."""
+    def put(self, piece: Piece) -> None:
+        """Append edges to their blocks."""
         block = self._block_of[piece[DST]]
         counts = np.bincount(block, minlength=len(self._filled))
-        if (self._filled + counts > self._ends[1:]).any():
-            return False
         order = np.argsort(block, kind="stable")
         stops = np.cumsum(counts)
         for name, column in self._columns.items():
@@ -73,10 +71,9 @@ class Blocks:
                 file.seek(int(self._filled[b]) * size)
                 file.write(data[(stops[b] - counts[b]) * size : stops[b] * size])
         self._filled += counts
-        return True
 
     def full(self) -> bool:
-        """Say whether every block has all of its edges."""
+        """Say whether every block has its edges, neither more nor fewer."""
         return bool((self._filled == self._ends[1:]).all())
 
     def __iter__(self) -> Iterator[Block]:

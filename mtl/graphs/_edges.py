@@ -100,8 +100,7 @@ class EdgeSorter:
             reading.stop(SRC, DST)
             count = len(piece[DST])
             piece[ORDER] = np.arange(placed, placed + count, dtype=dtype)
-            if not blocks.put(piece):
-                self._changed()
+            blocks.put(piece)
             placed += count
             self._report(f"{self._what}: reading", placed, num_edges)
         reading.stop()

@@ -194,6 +194,7 @@ def changing(first: list[EdgeChunk], second: list[EdgeChunk]) -> Any:
     [
         ([0, 1, 2, 3], [0, 1, 1, 4]),
         ([0, 1], [0, 1]),
+        ([1, 2], [1, 1]),
         ([0, 1, 2], [0, 1, 2]),
         ([0, 1, 2], [0, 1, 4]),
         ([], []),
@@ -212,9 +213,12 @@ def test_a_source_that_gives_other_edges_the_second_time_is_refused(
         new_writer(tmp_path).stream_edges(TYPE, changing(before, [EdgeChunk(src, dst)]))
 
 
-def test_a_source_that_is_out_of_range_the_second_time_is_refused(tmp_path: Path) -> None:
-    before, after = [EdgeChunk([0, 1], [0, 1])], [EdgeChunk([0, 1], [0, 2**40])]
-    with pytest.raises(DataError, match="destination: row 1: 1099511627776; allowed: 0 to 4"):
+@pytest.mark.parametrize("wrong", [5, 2**40])
+def test_a_source_that_is_out_of_range_the_second_time_is_refused(
+    tmp_path: Path, wrong: int
+) -> None:
+    before, after = [EdgeChunk([0, 1], [0, 1])], [EdgeChunk([0, 1], [0, wrong])]
+    with pytest.raises(DataError, match=f"destination: row 1: {wrong}; allowed: 0 to 4"):
         new_writer(tmp_path).stream_edges(TYPE, changing(before, after))
 
 
