@@ -45,7 +45,7 @@ class Growth:
         self.trees = 0
 
     def start(self, name: str, seeds: Ids) -> int:
-        """Begin with the seeds of a type; return the index of one that cannot be, or -1."""
+        """Begin with the seeds of a type; return the index of one that is there twice, or -1."""
         its = self.nodes[name]
         its.reserve(len(seeds), 0)
         bad: int = place_seeds(
@@ -63,7 +63,8 @@ class Growth:
             target, edges = self.nodes[kind[2]], self.edges[kind]
             first, end = last[kind[2]] - target.hops[-1], last[kind[2]]
             edges.ptr.reserve(end + 1, first + 1)
-            found[kind[0]] = self._expand(kind, k, first, end, found[kind[0]])
+            if first < end:
+                found[kind[0]] = self._expand(kind, k, first, end, found[kind[0]])
             edges.hops.append(int(edges.ptr.array[end]) - edges.count)
         for name, its in self.nodes.items():
             its.hops.append(found[name] - its.count)

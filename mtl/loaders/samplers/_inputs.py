@@ -17,10 +17,16 @@ def read_seeds(topology: Topology, seeds: Mapping[str, Ids]) -> dict[str, Ids]:
     """Return the seeds of every node type.
 
     Raises:
-        ValueError: the graph has no such type, or they are not a list of whole numbers.
+        ValueError: the graph has no such type or node.
     """
     check_type("seeds", seeds, topology.num_nodes)
-    return {name: _ids("seeds", seeds.get(name, NO_IDS)) for name in topology.num_nodes}
+    read = {name: _ids("seeds", seeds.get(name, NO_IDS)) for name in topology.num_nodes}
+    for name, nodes in read.items():
+        number = topology.num_nodes[name]
+        bad = nodes[(nodes < 0) | (nodes >= number)]
+        if len(bad):
+            raise ValueError(f"seeds: there is no {name} {bad[0]}: 0 to {number - 1}")
+    return read
 
 
 def read_times(
@@ -68,12 +74,9 @@ def read_excluded(
     return excluded
 
 
-def refuse_seed(topology: Topology, name: str, seed: int) -> None:
-    """Say why a seed cannot be one."""
-    number = topology.num_nodes[name]
-    if 0 <= seed < number:
-        raise ValueError(f"seeds: {name} {seed} is there twice (a disjoint sampler would take it)")
-    raise ValueError(f"seeds: there is no {name} {seed}: 0 to {number - 1}")
+def refuse_double(name: str, seed: int) -> None:
+    """Say which seed is there twice, where trees are not disjoint."""
+    raise ValueError(f"seeds: {name} {seed} is there twice (a disjoint sampler would take it)")
 
 
 def check_type(

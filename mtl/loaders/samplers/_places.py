@@ -16,11 +16,9 @@ BLOCK = 2048
 
 @compiled
 def place_seeds(seeds, num_nodes, places, base, nodes, tree, first_tree):  # type: ignore[no-untyped-def]
-    """Number the seeds; return the index of the first out of range or double, or -1."""
+    """Number the seeds; return the index of the first that is there twice, or -1."""
     for i in range(seeds.shape[0]):
         seed = seeds[i]
-        if seed < 0 or seed >= num_nodes:
-            return i
         if places.ndim == 1:
             if places[seed] >= base:
                 return i

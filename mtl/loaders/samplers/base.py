@@ -173,5 +173,5 @@ def _key(*parts: Tensor | None) -> int:
     state = np.zeros(1, np.uint64)
     for part in parts:
         if part is not None:
-            fold(part.numpy(), state)
+            fold(part.long().contiguous().numpy(), state)
     return int(state[0] >> 1)

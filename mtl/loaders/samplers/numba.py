@@ -11,7 +11,7 @@ from mtl.graphs.topology import Topology
 from mtl.loaders.samplers._columns import columns_of
 from mtl.loaders.samplers._compile import said_if_slow
 from mtl.loaders.samplers._growth import Growth
-from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds, refuse_seed
+from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds, refuse_double
 from mtl.loaders.samplers._options import NumNeighbors, Temporal
 from mtl.loaders.samplers._output import output_of
 from mtl.loaders.samplers._random import begin_state
@@ -57,7 +57,7 @@ class NumbaSampler(Sampler):
             temporal=temporal,
             strict_negatives=strict_negatives,
         )
-        self._map_bytes = map_bytes
+        self._map_bytes = self._free_bytes = map_bytes
 
     def _prepare(self) -> None:
         self._columns = {
@@ -87,7 +87,7 @@ class NumbaSampler(Sampler):
             for name, nodes in given.items():
                 bad = growth.start(name, nodes)
                 if bad >= 0:
-                    refuse_seed(self.topology, name, int(nodes[bad]))
+                    refuse_double(name, int(nodes[bad]))
             for hop in range(self.num_hops):
                 growth.hop({kind: hops[hop] for kind, hops in self.fan_outs.items()})
             heterogeneous = self.topology.is_heterogeneous
@@ -110,7 +110,7 @@ class NumbaSampler(Sampler):
             for map_bytes in maps:
                 sampler = NumbaSampler(
                     graph,
-                    [1, -1],
+                    [-1],
                     replace=self.replace,
                     disjoint=self.disjoint,
                     weighted=self.weighted,
@@ -141,7 +141,7 @@ class NumbaSampler(Sampler):
         dense = set()
         with self._lock:
             for name, number in sorted(self.topology.num_nodes.items(), key=lambda item: item[1]):
-                if not self.disjoint and 4 * number <= self._map_bytes:
-                    self._map_bytes -= 4 * number
+                if not self.disjoint and 4 * number <= self._free_bytes:
+                    self._free_bytes -= 4 * number
                     dense.add(name)
         return Scratch(self.topology, dense, disjoint=self.disjoint)

@@ -13,7 +13,7 @@ from torch_geometric.sampler import NeighborSampler
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.loaders.samplers._hops import colptr_of, count_hops
-from mtl.loaders.samplers._inputs import Ids, read_seeds, refuse_seed
+from mtl.loaders.samplers._inputs import Ids, read_seeds, refuse_double
 from mtl.loaders.samplers._output import pack
 from mtl.loaders.samplers._pyg_data import TIME, WEIGHT, pyg_data
 from mtl.loaders.samplers._random import begin_state
@@ -76,7 +76,9 @@ class PyGSampler(Sampler):
             raise ConfigError("loader.backend: pyg cannot exclude edges; use numba")
         given = read_seeds(self.topology, seeds)
         for name, nodes in given.items():
-            self._check(name, nodes)
+            values, counts = np.unique(nodes, return_counts=True)
+            if not self.disjoint and counts.max(initial=1) > 1:
+                refuse_double(name, int(values[counts > 1][0]))
         tensors, times = _tensors(given), _tensors(self._times(given, time))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(begin_state(self.seed, key)[0] >> 1))
@@ -85,16 +87,6 @@ class PyGSampler(Sampler):
             else:
                 output = self._sampler._sample(*tensors.values(), *times.values())
         return self._complete(output, {name: len(its) for name, its in given.items()})
-
-    def _check(self, name: str, seeds: Ids) -> None:
-        """Refuse seeds that there are not, and the same twice: the libraries crash, or go on."""
-        number = self.topology.num_nodes[name]
-        values, counts = np.unique(seeds, return_counts=True)
-        bad = (values < 0) | (values >= number)
-        if not self.disjoint:
-            bad |= counts > 1
-        if bad.any():
-            refuse_seed(self.topology, name, int(values[bad][0]))
 
     def _complete(self, output: Any, num_seeds: dict[str, int]) -> Subgraph:
         """Add the counts of each hop, which torch-sparse has not, and `colptr`."""
