@@ -48,7 +48,7 @@ def _edges(card: Facts) -> Table:
             edge_type,
             _count(facts["num_edges"]),
             f"{facts['min_in_degree']:,}",
-            f"{facts['mean_in_degree']:,.1f}",
+            _mean(facts["mean_in_degree"]),
             f"{facts['max_in_degree']:,}",
             ", ".join(has),
         )
@@ -152,6 +152,10 @@ def _table(*heads: str) -> Table:
 
 def _count(number: int) -> str:
     return f"{number:,}" if number else "none"
+
+
+def _mean(number: float) -> str:
+    return f"{number:,.1f}" if number >= 0.1 or not number else f"{number:.1g}"
 
 
 def _number(number: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from job.config import assign, tree_at
+from job.conversion import ConversionProgress
 from job.runtime import CannotWriteError, run_command
 from job.yaml12 import parse
 from mtl.errors import ConfigError
@@ -77,26 +78,25 @@ def prepare(source: Source, folder: Path) -> None:
         DataError: the source, or the folder, is broken.
     """
     before = (folder / MANIFEST).is_file()
-    _convert(source, folder)
+    with ConversionProgress() as report:
+        _convert(source, folder, report)
 
-    from job.graph_card import show_card  # torch takes seconds: it opens a graph that is there
-    from mtl.graphs.cache import open_graph
-    from mtl.graphs.folder import Folder
+        from job.graph_card import show_card  # torch takes seconds: it opens what is there
+        from mtl.graphs.cache import open_graph
+        from mtl.graphs.folder import Folder
 
-    store = open_graph(Folder(path=folder))
+        store = open_graph(Folder(path=folder), report)
     if before:
         print(f"{folder} holds this graph already.")
     show_card(store.card(), sum(path.stat().st_size for path in folder.iterdir()))
     print(f"\nTrain on it with:\n{GRAPH.format(path=_quoted(str(folder)))}")
 
 
-def _convert(source: Source, folder: Path) -> None:
-    from job.conversion import ConversionProgress
+def _convert(source: Source, folder: Path, report: ConversionProgress) -> None:
     from mtl.graphs.convert import convert
 
     try:
-        with ConversionProgress() as report:
-            convert(source, folder, report=report, option="OUT_DIR")
+        convert(source, folder, report=report, option="OUT_DIR")
     except ConfigError as error:
         if isinstance(error.__cause__, OSError):
             raise CannotWriteError(f"{folder}: cannot be written: {error.__cause__}") from error

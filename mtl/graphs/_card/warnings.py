@@ -41,7 +41,7 @@ def _of_label(owner: str, label: dict[str, Any]) -> Iterator[tuple[str | None, s
         if empty := [part for part, facts in parts.items() if not facts["num_known"]]:
             yield split, f"{owner}: no known value in {' and '.join(empty)}"
         if unseen := _unseen(label, parts):
-            yield split, f"{owner}: no training example of {unseen}, but others"
+            yield split, f"{owner}: val or test has examples of {unseen}, train has none"
 
 
 def _constant(label: dict[str, Any]) -> str:

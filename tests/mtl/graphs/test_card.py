@@ -110,7 +110,7 @@ def test_a_label_that_never_changes_is_warned_of(warned, kind, values, sentence)
 def test_classes_without_a_training_example_are_warned_of(warned):
     topic, split = np.resize([0, 1, 2, 3, 1, 0], NUM), np.resize([1, 1, 2, 3, 2, 1], NUM)
     assert warned([("topic", "class", topic)], split=split) == [
-        "a.topic: no training example of classes 2, 3, but others (split random)"
+        "a.topic: val or test has examples of classes 2, 3, train has none (split random)"
     ]
 
 
