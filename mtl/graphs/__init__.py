@@ -6,7 +6,7 @@ import json
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mtl.plugin import Plugin, dump
 
@@ -32,6 +32,9 @@ _NOT_SOURCES = {
 @dataclass(frozen=True, kw_only=True)
 class Source(Plugin):
     """Where the graph comes from."""
+
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Modules of this package, besides its own, that decide what it writes."""
 
     cache: Path | None = None
     """Folder that holds the converted graph; default `$XDG_CACHE_HOME/graphmtl/<name>-<hash>`.
@@ -62,7 +65,9 @@ class Source(Plugin):
     def fingerprint(self) -> str:
         """Hash what decides the graph: options, files, and the code that converts them."""
         digest = hashlib.sha256(json.dumps(self.section()).encode())
-        for path in [Path(inspect.getfile(type(self))), *self.files()]:
+        module = Path(inspect.getfile(type(self)))
+        code = [module, *(Path(__file__).with_name(f"{part}.py") for part in self.parts)]
+        for path in [*code, *self.files()]:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()

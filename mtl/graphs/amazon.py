@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,6 +24,8 @@ class Amazon(Source):
 
     `random` is the literature's: 20 goods of each category train, 30 validate, the rest test.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("splits",)
 
     name: Literal["Photo", "Computers"] = "Photo"
     """Which graph."""

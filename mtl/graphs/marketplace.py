@@ -6,7 +6,7 @@ share of it; so the best reachable score is known, and a model without the graph
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,8 @@ class Marketplace(Source):
     A purchase is an edge with a time, a quantity as its weight and the label `returned`. Every
     relation has its reverse: buys and bought_by, follows and followed_by, sold_by and sells.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("_made_up", "_market", "splits")
 
     num_users: Annotated[int, Field(ge=2)] = 10_000
     """Users; a few buy and follow dozens of times more than most."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,8 @@ class Ogb(Source):
 
     Needs the package ogb. Its conversion is tested on small files in OGB's format.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("_foreign", "_pyg_graph", "_pyg_values", "splits")
 
     name: Literal["ogbn-arxiv", "ogbn-products", "ogbn-proteins", "ogbn-mag", "ogbn-papers100M"] = (
         "ogbn-arxiv"

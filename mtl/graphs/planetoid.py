@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,6 +24,8 @@ class Planetoid(Source):
 
     The 15 papers of CiteSeer that nobody labelled have no topic here; PyG gives them class 0.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("_planetoid_raw", "splits")
 
     name: Literal["Cora", "CiteSeer", "PubMed"] = "Cora"
     """Which graph."""

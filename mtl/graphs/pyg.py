@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ class Pyg(Source):
     several) and `random`, 60 % train, 20 % val, 20 % test, of every type that has labels. A
     homogeneous graph has the node type `node` and the edge type [node, to, node].
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("_foreign", "_pyg_graph", "_pyg_values", "splits")
 
     dataset: str
     """Name of the class, such as WebKB or MovieLens."""

@@ -6,7 +6,7 @@ share of it; so the best reachable score is known, and a model without the graph
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +34,8 @@ Edges = tuple[np.ndarray, np.ndarray]
 @dataclass(frozen=True, kw_only=True)
 class Synthetic(Source):
     """Customers with a segment, churn, value and interests; the best reachable scores are known."""
+
+    parts: ClassVar[tuple[str, ...]] = ("_made_up", "splits")
 
     num_nodes: Annotated[int, Field(ge=2)] = 10_000
     """Customers."""
