@@ -105,6 +105,14 @@ def test_wrong_rows_are_counted(
         validate(full)
 
 
+def test_ids_of_the_same_letters_have_different_keys() -> None:
+    """Each two ids of the same key are compared one by one: correct, but slow."""
+    words = ["ab", "ba", "a", "b", "aa", "", "\0", "\0\0", "user_12", "user_21"]
+    data = np.frombuffer("".join(words).encode(), np.uint8)
+    starts = np.cumsum([0, *map(len, words)])
+    assert len(set(_id_checks._hashes(data, starts).tolist())) == len(words)
+
+
 @settings(max_examples=50, deadline=None)
 @given(words=st.lists(st.text(max_size=3), max_size=30))
 def test_ids_are_all_different_or_refused(
@@ -152,6 +160,14 @@ def test_ids_are_all_different_or_refused(
         (
             lambda g: buys(g).update(reverse=["user", "knows", "user"]),
             "edges.0.reverse: user__knows__user does not lead from 'item' back",
+        ),
+        (
+            lambda g: g["edges"][1].update(num_edges=5),
+            "edges.0.reverse: item__bought_by__user has 5 edges; this has 6",
+        ),
+        (
+            lambda g: g["edges"][1].update(reverse=["user", "other", "item"]),
+            "edges.0.reverse: the reverse of item__bought_by__user is user__other__item, not this",
         ),
         (
             lambda g: buys(g)["labels"]["price"].update(classes=["a"]),
