@@ -79,6 +79,18 @@ def test_normalized_features_sum_to_one_and_log_degree_is_of_the_edges(shared_da
     assert np.allclose(degrees, np.diff(colptr), rtol=1e-5)
 
 
+def test_a_word_counts_once_and_a_good_is_not_bought_with_itself(raw: Path) -> None:
+    with np.load(raw) as file:
+        words, neighbours = file["attr_data"], file["adj_indices"]
+    neighbours[0] = 0  # of good 0
+    damage(raw, attr_data=words * 3, adj_indices=neighbours)
+    store = open_graph(Amazon(root=raw.parents[2]))
+    features, (colptr, row) = store.features(NODE), store.csc((NODE, "to", NODE))
+    assert features is not None
+    assert features.unique().tolist() == [0, 1]
+    assert 0 not in row[: colptr[1]]
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

@@ -69,6 +69,7 @@ def test_counts_and_degrees_are_those_asked_for(clean):
     assert card["edges"]["item__bought_by__user"]["mean_in_degree"] == pytest.approx(10, rel=0.01)
     assert card["edges"]["user__followed_by__user"]["mean_in_degree"] == pytest.approx(5, rel=0.01)
     assert card["edges"]["shop__sells__item"]["max_in_degree"] == 1
+    assert card["edges"]["user__follows__user"]["num_self_loops"] == 0
     assert card["edges"]["item__bought_by__user"]["max_in_degree"] > 50
 
 

@@ -1,5 +1,6 @@
 """Data sets of PyG keep what they hold, and what has no place in a graph folder is said."""
 
+import random
 import shutil
 from pathlib import Path
 
@@ -92,14 +93,15 @@ def test_a_train_mask_alone_is_a_split_and_nothing_else_is_lost():
     assert store.splits(NODE) == ["split", "random"]
 
 
-def test_data_sets_that_are_drawn_follow_the_seed(tmp_path):
-    options = {"block_sizes": [20, 20], "edge_probs": [[0.5, 0.1], [0.1, 0.5]]}
-    prints = [
-        opened(
-            "StochasticBlockModelDataset", args=options, root=tmp_path / root, seed=s
-        ).fingerprint
-        for root, s in (("a", 1), ("b", 1), ("c", 2))
-    ]
+@pytest.mark.parametrize("dataset", ["FakeDataset", "StochasticBlockModelDataset"])
+def test_data_sets_that_are_drawn_follow_the_seed(dataset, tmp_path):
+    blocks = {"block_sizes": [20, 20], "edge_probs": [[0.5, 0.1], [0.1, 0.5]]}
+    drawn_at_random = dataset == "FakeDataset"
+    prints = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        random.random(), torch.rand(1)  # whatever the process did before
+        root = {} if drawn_at_random else {"args": blocks, "root": tmp_path / f"{name} raw"}
+        prints.append(opened(dataset, seed=seed, cache=tmp_path / name, **root).fingerprint)
     assert prints[0] == prints[1] != prints[2]
 
 
@@ -168,6 +170,13 @@ def test_what_edges_carry_goes_with_them(tmp_path):
     assert store.split(rates).tolist() == [3, 0, 1]
     assert store.splits(rates) == ["split", "random"]
     assert (store.features("item"), store.time("item").tolist()) == (None, [5, 7])
+
+
+def test_labels_of_other_pairs_are_not_labels_of_the_edges(tmp_path, capsys):
+    data, rates = market(), ("user", "rates", "item")
+    data[rates].edge_label_index = torch.tensor([[0, 1, 2], [1, 1, 1]])
+    assert written(data, tmp_path).labels(rates) == {}
+    assert "user__rates__item.edge_label (int64 [3])" in capsys.readouterr().err
 
 
 def test_a_reverse_relation_is_known_by_its_name_and_its_edges(tmp_path):
