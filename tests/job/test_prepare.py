@@ -83,7 +83,8 @@ def test_the_card_fits_the_terminal(tmp_path, monkeypatch, capsys, width):
     main([MARKET, "out", *SMALL])
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= width
-    assert "user__buys__item.returned" in printed  # on one line
+    assert "user__buys__item.returned" in printed  # on one line, as is the widest row:
+    assert re.search(r"^user\.value +numbers .* ± [\d.]+ *$", printed, re.MULTILINE)
 
 
 def test_warnings_are_printed(lines):
