@@ -16,8 +16,8 @@ from torch_geometric.sampler import (
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
-from mtl.loaders.samplers._inputs import name_of
-from mtl.loaders.samplers._negatives import End, Ids, Pairs, is_sorted
+from mtl.loaders.samplers._inputs import Ids, name_of
+from mtl.loaders.samplers._negatives import End, Pairs, is_sorted
 
 
 class Negatives(NegativeSampling):

@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import UInt64
 
 from mtl.graphs.schema import EdgeType
 from mtl.loaders.samplers._columns import NO_TIMES, Columns
 from mtl.loaders.samplers._draw import count, expand
 from mtl.loaders.samplers._filter import expand_filtered
+from mtl.loaders.samplers._inputs import Ids
 from mtl.loaders.samplers._places import place_seeds
 from mtl.loaders.samplers._scratch import Scratch
 
 CHEAP = 2**22
 """Edges that room is made for without counting them first."""
-
-Ids = Int[np.ndarray, " ids"]
 
 
 class Growth:

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from mtl.graphs.topology import Csc
 from mtl.loaders.samplers._compile import compiled
+from mtl.loaders.samplers._inputs import Ids
 from mtl.loaders.samplers._random import fill_units
 
 TRIES = 16
 """Draws of a pair before all partners are looked through."""
-
-Ids = Int[np.ndarray, " ids"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,12 +52,27 @@ def with_replacement(n, k, bits, pick):  # type: ignore[no-untyped-def]
 def weighted(weight, n, k, bits, pick):  # type: ignore[no-untyped-def]
     """Pick k different ones of n, one after the other by weight (Efraimidis and Spirakis, 2006).
 
-    The weights are above 0, and overwritten.
+    Each gets the key log(random) / weight, and the k largest win. Their algorithm A-ExpJ draws how
+    much weight loses until the next one wins, not a key for each. The weights are above 0, and
+    overwritten.
     """
-    for i in range(n):
+    for i in range(k):
         bits += GOLDEN
         weight[i] = np.log(unit(bits)) / weight[i]
-    largest(weight, n, k, pick)
+    _heap(weight, k, pick)
+    loses = -1.0
+    for i in range(k, n):
+        smallest = weight[pick[0]]
+        if loses < 0:
+            bits += GOLDEN
+            loses = np.log(unit(bits)) / smallest
+        loses -= weight[i]
+        if loses < 0:
+            bits += GOLDEN
+            floor = np.exp(smallest * weight[i])
+            weight[i] = np.log(floor + (1 - floor) * unit(bits)) / weight[i]
+            pick[0] = i
+            _sink(weight, pick, 0, k)
     return bits
 
 
@@ -76,14 +91,20 @@ def weighted_with_replacement(weight, n, k, bits, pick):  # type: ignore[no-unty
 @njit(nogil=True)
 def largest(keys, n, k, pick):  # type: ignore[no-untyped-def]
     """Pick the k largest of n keys; of equal ones the later."""
-    for i in range(k):
-        pick[i] = i
-    for i in range(k // 2 - 1, -1, -1):
-        _sink(keys, pick, i, k)
+    _heap(keys, k, pick)
     for i in range(k, n):
         if keys[i] >= keys[pick[0]]:
             pick[0] = i
             _sink(keys, pick, 0, k)
+
+
+@njit(nogil=True)
+def _heap(keys, k, pick):  # type: ignore[no-untyped-def]
+    """Pick the first k, as a heap whose first has the smallest key."""
+    for i in range(k):
+        pick[i] = i
+    for i in range(k // 2 - 1, -1, -1):
+        _sink(keys, pick, i, k)
 
 
 @njit(nogil=True)
