@@ -69,6 +69,10 @@ class Train(Options):
     """Passes over all training seeds."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """auto: bf16 where the hardware has it, else fp32. fp64 is for proofs and tests."""
+    profile: PositiveInt | None = None
+    """Steps to record with torch's profiler after the first few of each start, on every process:
+    RUN_DIR/profile/rankN.json.gz, for https://ui.perfetto.dev, and rankN.txt. They are slower
+    meanwhile. null records none."""
 
 
 @dataclass(frozen=True, kw_only=True)

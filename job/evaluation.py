@@ -138,12 +138,19 @@ class Evaluation:
             config.loader,
             num_neighbors=options.num_neighbors or neighbors,
             batch_size=options.batch_size,
+            num_threads=runtime.threads.loader,
         )
         num_hops = config.model.encoder.num_hops
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
         self._streams = {
             split: build_stream(
-                loader, store, tasks, split=split, num_hops=num_hops, seed=config.run.seed
+                loader,
+                store,
+                tasks,
+                split=split,
+                num_hops=num_hops,
+                seed=config.run.seed,
+                dtype=runtime.feature_dtype,
             )
             for split in SPLITS
         }
@@ -158,7 +165,8 @@ class Evaluation:
     def run(self, model: nn.Module, split: str) -> dict[str, dict[str, float]]:
         """Evaluate a model on a split; the same on every process."""
         inner, device = self._runtime.unwrap(model), self._runtime.device
-        return evaluate(inner, self._streams[split], self._tasks, self._runtime, device)
+        with self._runtime.clock("evaluation"):
+            return evaluate(inner, self._streams[split], self._tasks, self._runtime, device)
 
     def score(self, results: Results) -> float:
         """Return what `evaluate.select` asks for, of results on the validation split."""

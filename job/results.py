@@ -27,13 +27,20 @@ def summarized(
         status = "stopped"
         raise
     finally:
-        facts = {"step": progress.step, "best_step": progress.best_step}
-        throughput = {"throughput": meter.throughput(), "world_size": runtime.world_size}
-        tracker.finish(status, {**facts, **summary, **throughput})
+        summary |= {
+            "step": progress.step,
+            "best_step": progress.best_step,
+            **meter.summary(),
+            "world_size": runtime.world_size,
+        }
+        tracker.finish(status, summary)
 
 
 def show(summary: Mapping[str, Any], split: str, console: Console | None = None) -> None:
-    """Print task, metric, trivial baseline, result, and the best reachable where it is known."""
+    """Print task, metric, trivial baseline, result, and the best reachable where it is known.
+
+    Where the summary is of a training, where its time went stands above.
+    """
     metrics: dict[str, float] = summary["metrics"]
     best: dict[str, dict[str, float]] = summary["best_reachable"]
     table = Table(title=f"{split} split", title_justify="left")
@@ -53,4 +60,21 @@ def show(summary: Mapping[str, Any], split: str, console: Console | None = None)
             if name != "loss":
                 table.add_row(task, name, *cells)
         table.add_section()
-    (console or Console()).print(table)
+    console = console or Console()
+    if "time" in summary:
+        console.print(where_the_time_went(summary), highlight=False, soft_wrap=True)
+    console.print(table)
+
+
+def where_the_time_went(summary: Mapping[str, Any]) -> str:
+    """Say the parts of the time that make up a percent, the largest first."""
+    total = max(sum(summary["time"].values()), 1e-9)
+    shares = {part: 100 * seconds / total for part, seconds in summary["time"].items()}
+    parts = sorted(shares.items(), key=lambda item: -item[1])
+    words = ", ".join(f"{part} {share:.0f} %" for part, share in parts if share >= 0.5)
+    speed, peak = summary["throughput"], summary["memory"]["peak_bytes"]
+    return (
+        f"{summary['seconds']:.1f} s: {words}\n"
+        f"{speed['seeds_per_second']:,.0f} seeds/s, {speed['edges_per_second']:,.0f} edges/s in "
+        f"training; at most {peak / 1e9:.2f} GB a process"
+    )

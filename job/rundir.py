@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "loader.num_threads",
     "loader.prefetch",
     "train.epochs",
+    "train.profile",
     "evaluate.patience",
     "checkpoint",
     "track",

@@ -16,17 +16,27 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
-from mtl.errors import ConfigError, UserError
+from job.allocator import keep_freed_memory
+from job.hardware import (
+    Precision,
+    check_devices,
+    choose_precision,
+    count_cores,
+    describe_threads,
+    device_name,
+    share_cores,
+)
+from mtl.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 TIMEOUT = timedelta(minutes=10)
 SILENT_SECONDS = 2.0
 COMMON_CODES = (64, 65, 75, 76, 78)
@@ -62,6 +72,11 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
 
     A user's mistake is printed in its own words, by one process; only a bug shows a traceback.
     """
+    # OpenMP reads it when torch is imported. Its threads spin where they wait, by default, and take
+    # the cores that the loader's threads and other processes need: on two busy cores a step took
+    # 5 to 10 times as long; on idle ones spinning gains a tenth.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     argv = sys.argv[1:]
     if {"-h", "--help"} & set(argv):
         print(usage.strip())
@@ -83,21 +98,31 @@ class Runtime:
     Args:
         precision: `train.precision`.
         run_dir: taken for this job alone, and told how it ended; None where nothing is written.
+        loader_threads: `loader.num_threads`.
 
     Raises:
         ConfigError: more processes than GPUs, or a precision that the device does not have.
         RunInUseError: another job owns the run directory.
     """
 
-    def __init__(self, precision: Precision = "auto", run_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        precision: Precision = "auto",
+        run_dir: Path | None = None,
+        loader_threads: int | Literal["auto"] = "auto",
+    ) -> None:
         import torch
         from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+        from job.clock import clock_of
 
         local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         check_devices(local_world_size, num_gpus)
-        self.precision = choose_precision(precision, on_gpu=num_gpus > 0)
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world_size))
+        self.precision, reason = choose_precision(precision, on_gpu=num_gpus > 0)
+        num_cores = count_cores()
+        self.threads = share_cores(num_cores, local_world_size, loader_threads)
+        torch.set_num_threads(self.threads.model)
         self._accelerator = Accelerator(
             cpu=num_gpus == 0,  # without it, processes on CPUs would train apart, silently
             mixed_precision=self.precision if self.precision in ("bf16", "fp16") else "no",
@@ -112,6 +137,13 @@ class Runtime:
         self.is_main: bool = self._accelerator.is_main_process
         self.device: torch.device = self._accelerator.device
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
+        self.feature_dtype = torch.bfloat16 if self.precision == "bf16" else None
+        """What the loader rounds features to; None leaves them as they are stored."""
+        self.clock = clock_of(self.device)
+        self._choices = (
+            f"{device_name(self.device)}, {self.precision} ({reason}), "
+            f"{describe_threads(self.threads, local_world_size, num_cores)}"
+        )
         self.stop_requested = False
         self._run_dir, self._lock = run_dir, -1
         self._started = time.time()
@@ -124,6 +156,8 @@ class Runtime:
         except BaseException:
             self._leave(clean=False)
             raise
+        if self.is_main:
+            print(self._choices, file=sys.stderr)
         return self
 
     def __exit__(
@@ -185,8 +219,26 @@ class Runtime:
         return context
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of a loss, scaled where the precision needs it."""
-        self._accelerator.backward(loss)
+        """Add the gradient of a loss, scaled where the precision needs it.
+
+        Processes exchange gradients while they compute them. What of that is left when the last one
+        is computed counts as communication: until all others have come as far, and all have all.
+        """
+        if self.world_size > 1:
+            loss.register_hook(self._in_backward)  # type: ignore[no-untyped-call]
+        with self.clock("backward"):
+            self._accelerator.backward(loss)
+
+    def _in_backward(self, grad: Tensor) -> None:
+        """Have the clock told when all gradients of this process are computed.
+
+        Callbacks run then, in the order in which they were queued, and the first gradient comes
+        long before the last one, at which DDP queues the one that waits for other processes.
+        """
+        import torch
+
+        engine = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
+        engine.queue_callback(partial(self.clock.switch, "communication"))
 
     def clip(self, model: nn.Module, clip_norm: float | None) -> Tensor:
         """Scale the gradients down to a norm; return the norm they had, the same everywhere."""
@@ -207,7 +259,10 @@ class Runtime:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum over all processes."""
-        total: Tensor = self._accelerator.reduce(tensor, "sum") if self.world_size > 1 else tensor
+        if self.world_size == 1:
+            return tensor
+        with self.clock("communication"):
+            total: Tensor = self._accelerator.reduce(tensor, "sum")
         return total
 
     def sum_int(self, number: int) -> int:
@@ -253,43 +308,6 @@ class Runtime:
             if clean:
                 self._accelerator.wait_for_everyone()
             self._accelerator.end_training()
-
-
-def check_devices(local_world_size: int, num_gpus: int) -> None:
-    """Refuse to let several processes share a GPU.
-
-    Raises:
-        ConfigError: saying what to start instead.
-    """
-    if num_gpus and local_world_size > num_gpus:
-        raise ConfigError(
-            f"--nproc_per_node: {local_world_size} processes, but this machine has {num_gpus} "
-            f"GPU{'s' * (num_gpus > 1)}; start at most {num_gpus}, or hide the GPUs with "
-            f"CUDA_VISIBLE_DEVICES= to train on the CPU"
-        )
-
-
-def choose_precision(precision: Precision, *, on_gpu: bool) -> Precision:
-    """Return the precision that auto stands for on this machine.
-
-    Raises:
-        ConfigError: the device does not have the one that was asked for.
-    """
-    import torch
-
-    if precision == "fp16" and not on_gpu:
-        raise ConfigError(
-            "train.precision: fp16 needs a GPU, this machine has none (allowed here: auto, fp32, "
-            "bf16, fp64)"
-        )
-    if precision != "auto":
-        return precision
-    has_bf16 = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if on_gpu
-        else torch.cpu._is_avx512_bf16_supported()
-    )
-    return "bf16" if has_bf16 else "fp32"
 
 
 def _say(message: str, *, common: bool) -> None:

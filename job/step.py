@@ -33,11 +33,13 @@ def backward(
         runtime: DDP averages over processes, so the loss is multiplied by their number.
         seed: of the run; dropout follows from it and from the number of the microbatch.
     """
-    batch = batch.to(runtime.device)
+    with runtime.clock("copy"):
+        batch = batch.to(runtime.device, non_blocking=True)
     torch.manual_seed(microbatch_seed(seed, batch.number))
     with runtime.accumulate(model, last=batch.is_last):
-        losses = task_losses(model(batch), batch, tasks)
-        combined = balancing.combine(losses * weights(tasks, losses))
+        with runtime.clock("forward"):
+            losses = task_losses(model(batch), batch, tasks)
+            combined = balancing.combine(losses * weights(tasks, losses))
         runtime.backward(combined * runtime.world_size)
     return losses.detach()
 

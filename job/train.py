@@ -1,5 +1,7 @@
 """Train one graph network on many tasks: build each part in the order of the data, then loop."""
 
+from dataclasses import replace
+
 from job.config import JobConfig, load, tree_of
 from job.runtime import Runtime, StoppedError, run_command
 
@@ -20,7 +22,7 @@ examples:
 def main(argv: list[str]) -> None:
     """Check the configuration, then train."""
     config = load(argv)
-    with Runtime(config.train.precision, config.run.dir) as runtime:
+    with Runtime(config.train.precision, config.run.dir, config.loader.num_threads) as runtime:
         train(config, runtime)
 
 
@@ -33,6 +35,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.evaluation import Evaluation
     from job.meter import Meter
     from job.optim import build_optimizer, learning_rate
+    from job.profiling import profiled
     from job.results import show, summarized
     from job.state import TrainState, read_weights
     from job.step import backward, warm_up
@@ -46,7 +49,10 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     num_hops, seed = config.model.encoder.num_hops, config.run.seed
     store = open_graph(config.graph)
     tasks = bind_tasks(config.tasks, store)
-    stream = build_stream(config.loader, store, tasks, num_hops=num_hops, seed=seed)
+    loader = replace(config.loader, num_threads=runtime.threads.loader)
+    stream = build_stream(
+        loader, store, tasks, num_hops=num_hops, seed=seed, dtype=runtime.feature_dtype
+    )
     evaluation = Evaluation(config, store, tasks, runtime)
     torch.manual_seed(seed)
     module = build_model(config.model, store, tasks)
@@ -76,27 +82,31 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     runtime.on_main(
         lambda: tracker.begin(tree_of(config), store.card(), rundir.tags(runtime), first)
     )
-    meter = Meter(runtime, list(tasks))
-    with summarized(tracker, progress, meter, runtime) as summary:
+    meter, clock = Meter(runtime, list(tasks)), runtime.clock
+    with (
+        summarized(tracker, progress, meter, runtime) as summary,
+        profiled(config.train.profile, config.run.dir, runtime, tracker.message) as end_step,
+    ):
         while not progress.is_over(num_steps, patience):
-            meter.start()
             epoch = progress.step // order.steps_per_epoch + 1
             epoch_end = epoch * order.steps_per_epoch
             for step, microbatches in stream.steps(
                 progress.step, epoch_end, runtime.rank, runtime.world_size
             ):
                 optimizer.param_groups[0]["lr"] = learning_rate(config.optim, step, num_steps)
-                for batch in microbatches:
+                for batch in clock.each("data", microbatches):
                     losses = backward(model, batch, tasks, config.balancing, runtime, seed)
                     meter.add(losses, batch)
-                norm = runtime.clip(model, config.optim.clip_norm)
-                optimizer.step()
-                optimizer.zero_grad()
+                with clock("optimizer"):
+                    norm = runtime.clip(model, config.optim.clip_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
                 progress.step = step + 1
                 meter.close(progress.step, norm, order.size(step))
                 tracker.step(progress.step, order.size(step))
                 if progress.step % config.track.every_steps == 0:
-                    tracker.log(meter.read(), progress.step)
+                    tracker.log(meter.record(), progress.step)
+                end_step()
                 if meter.stop:
                     break
             meter.read()  # all of it is finite, or nothing is saved
@@ -108,13 +118,16 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                     save = progress.update(evaluation.score(results), evaluation.sign) or save
                     tracker.log(evaluation.flat("val", results), progress.step)
             if save or progress.is_over(num_steps, patience):
-                runtime.on_main(lambda: checkpoints.save(state))
+                with clock("checkpoint"):
+                    runtime.on_main(lambda: checkpoints.save(state))
             if meter.stop:
                 raise StoppedError(f"stopped at step {progress.step}; the same command goes on")
 
         if progress.best_step is not None:
             read_weights(runtime.unwrap(model), checkpoints.whole(progress.best_step))
         summary.update(evaluation.summary(model, ("val", "test")))
+        if rest := meter.end():
+            tracker.log(rest, progress.step)
     return runtime.on_main(lambda: show(summary, "test"))
 
 

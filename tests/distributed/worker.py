@@ -4,18 +4,17 @@ usage: python worker.py OUT_DIR   (reads OUT_DIR/cases.json, writes OUT_DIR/CASE
 """
 
 import json
-import os
 import sys
-import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch._dynamo
-import torch.distributed as dist
 import torchmetrics.classification
 import torchmetrics.regression  # noqa: F401
+from forked import run_forked
 
 from job.config import JobConfig, read
 from job.evaluation import Evaluation
@@ -74,30 +73,6 @@ def run_rank(cases: dict[str, Any], out: Path) -> None:
             np.savez(out / f"{name}.{runtime.world_size}.{runtime.rank}.npz", **result)
 
 
-def fork(rank: int, world_size: int, port: int, cases: dict[str, Any], out: Path) -> int:
-    """Start one process; return its number."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        if world_size > 1:
-            os.environ |= {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(world_size),
-                "LOCAL_WORLD_SIZE": str(world_size),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "TORCHELASTIC_USE_AGENT_STORE": "True",
-            }
-        run_rank(cases, out)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    os._exit(code)
-
-
 def warm_caches(config: JobConfig) -> None:
     """Compile the sampler and import what torch imports late, once for all children."""
     torch.set_num_threads(1)
@@ -110,11 +85,7 @@ def main(out: Path) -> None:
     cases = json.loads((out / "cases.json").read_text())
     warm_caches(read(next(iter(cases.values()))["config"], []))
     for world_size in WORLD_SIZES:
-        store = dist.TCPStore("127.0.0.1", 0, world_size, is_master=True, wait_for_workers=False)
-        children = [fork(r, world_size, store.port, cases, out) for r in range(world_size)]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        if any(codes):
-            sys.exit(f"{world_size} processes ended with {codes}")
+        run_forked(world_size, partial(run_rank, cases, out))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ DATA_MISTAKES = {
     "feature": ("node.node.features.npy", (5, 2), np.nan, ["row 5", "column 2", "nan"]),
     "split": ("node.node.split.random.npy", 4, 7, ["row 4", "7", "1 train"]),
     "source of an edge": ("edge.node.to.node.row.npy", 3, 60, ["row 3", "60", "0 to 59"]),
-    "colptr": ("edge.node.to.node.colptr.npy", 2, 10**6, ["row 3", "at least 1000000"]),
+    "colptr": ("edge.node.to.node.colptr.npy", 2, 10**6, ["row 3", "never falling"]),
 }
 
 
