@@ -13,9 +13,10 @@ from mtl.graphs._tables.options import Table
 from mtl.graphs._tables.values import TYPES, parsed
 
 BLOCK_BYTES = 1 << 23
-CODE = r"^\s*[+-]?0[0-9a-zA-Z]"  # such as a zip code: it would come back without its zeros
-
-SIGNED = r"^\s*(\+|-0\s*$)"  # an integer, but not as it would come back
+CODES = {  # numbers that would come back as other texts, such as zip codes
+    "integer": r"^\s*(\+|-?0[0-9a-zA-Z]|-0\s*$)",
+    "number": r"^\s*[+-]?0[0-9a-zA-Z]",
+}
 
 
 def column_names(file: File, table: Table) -> list[str]:
@@ -68,15 +69,14 @@ def looks(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> dict[str, 
 
 def _fits(cells: pa.Array, kind: str) -> bool:
     """Say whether all cells are of a type; `yes` is a word, and 007 no number, unless asked for."""
-    if kind in ("integer", "number") and pc.any(pc.match_substring_regex(cells, CODE)).as_py():
-        return False
     if kind == "boolean":
         words = pa.array(["true", "false"])
         return pc.all(pc.is_in(pc.utf8_lower(cells.drop_null()), words)).as_py() is not False
-    if kind == "integer" and pc.any(pc.match_substring_regex(cells, SIGNED)).as_py():
-        return False
     first = cells.drop_null().slice(0, 1)  # most columns of texts are told by their first cell
-    return not any(parsed(part, TYPES[kind])[1].any() for part in (first, cells))
+    if any(parsed(part, TYPES[kind])[1].any() for part in (first, cells)):
+        return False
+    code = CODES.get(kind)
+    return code is None or not pc.any(pc.match_substring_regex(cells, code)).as_py()
 
 
 def _opened(

@@ -18,6 +18,7 @@ from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
 from mtl.loaders.samplers._inputs import Ids, name_of
 from mtl.loaders.samplers._negatives import End, Pairs, is_sorted
+from mtl.loaders.samplers._random import State
 
 
 class Negatives(NegativeSampling):
@@ -39,7 +40,7 @@ def draw_negatives(
     kind: EdgeType,
     index: EdgeSamplerInput,
     sampling: NegativeSampling,
-    state: Ids,
+    state: State,
     *,
     disjoint: bool,
     strict: bool,

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from jaxtyping import UInt64
-
 from mtl.graphs.schema import EdgeType
 from mtl.loaders.samplers._columns import NO_TIMES, Columns
 from mtl.loaders.samplers._draw import count, expand
 from mtl.loaders.samplers._filter import expand_filtered
 from mtl.loaders.samplers._inputs import Ids
 from mtl.loaders.samplers._places import place_seeds
+from mtl.loaders.samplers._random import State
 from mtl.loaders.samplers._scratch import Scratch
 
 CHEAP = 2**22
@@ -34,7 +32,7 @@ class Growth:
         scratch: Scratch,
         columns: Mapping[EdgeType, Columns],
         rule: tuple[bool, bool],
-        state: UInt64[np.ndarray, " one"],
+        state: State,
         limits: Ids,
         excluded: Mapping[EdgeType, Ids],
     ) -> None:

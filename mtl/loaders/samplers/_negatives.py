@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from mtl.graphs.topology import Csc
 from mtl.loaders.samplers._compile import compiled
 from mtl.loaders.samplers._inputs import Ids
-from mtl.loaders.samplers._random import fill_units
+from mtl.loaders.samplers._random import State, fill_units
 
 TRIES = 16
 """Draws of a pair before all partners are looked through."""
@@ -25,7 +25,7 @@ class End:
     weights: Float[np.ndarray, " nodes"] | None
     """How likely each is drawn; summed up."""
 
-    def draw(self, state: Ids, count: int) -> Ids:
+    def draw(self, state: State, count: int) -> Ids:
         """Draw nodes, the same ones again and again if it so happens."""
         units = np.empty(count)
         fill_units(state, units)
@@ -61,7 +61,7 @@ class Pairs:
     csc: Csc | None
 
     def draw(
-        self, sources: Ids | None, limit: Ids | None, count: int, state: Ids
+        self, sources: Ids | None, limit: Ids | None, count: int, state: State
     ) -> tuple[Ids, Ids]:
         """Draw pairs.
 
@@ -97,7 +97,7 @@ class Pairs:
         late = self.source.too_late(source, limit) | self.target.too_late(target, limit)
         return np.asarray(edges | late)
 
-    def _search(self, sources: list[int], limit: int | None, state: Ids) -> tuple[int, int]:
+    def _search(self, sources: list[int], limit: int | None, state: State) -> tuple[int, int]:
         """Look through all partners of these sources; draw one of the first that has any."""
         targets, unit = self.target.all(), np.empty(1)
         for source in sources:

@@ -6,6 +6,7 @@ from numba import njit
 
 from mtl.loaders.samplers._compile import compiled
 
+State = UInt64[np.ndarray, " one"]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -29,7 +30,7 @@ def unit(bits):  # type: ignore[no-untyped-def]
     return np.float64((mix(bits) >> np.uint64(11)) + np.uint64(1)) * 2.0**-53
 
 
-def begin_state(seed: int, key: int, stream: int = 0) -> UInt64[np.ndarray, " one"]:
+def begin_state(seed: int, key: int, stream: int = 0) -> State:
     """Mix seed and key into one state, so that neighbouring keys share nothing."""
     state = np.array([stream], np.uint64)
     fold(np.array([seed, key], np.uint64), state)
