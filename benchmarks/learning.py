@@ -39,11 +39,8 @@ def measure(args: Namespace) -> Report:
             report.rows.append({**row, "seeds": num_seeds, **_spread(accuracies)})
         if num_seeds > 1:
             lost, noise = 100 * (mean(plain) - mean(ours)), 100 * _noise(ours, plain)
-            report.at_most(
-                f"points of accuracy lost on {case.name} by {case.encoder}, bar seed noise",
-                lost,
-                noise,
-            )
+            what = f"{case.name}, {case.encoder}: points of accuracy lost, bar seed noise"
+            report.at_most(what, lost, noise)
     if not report.rows:
         report.rows.append({"graph": "none found"})
     return report

@@ -85,10 +85,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    looks_like_number = re.fullmatch(r"[-+.0-9][-+.0-9eE]*", text) is not None
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style="'" if looks_like_number else None
-    )
+    style = None
+    if re.fullmatch(r"[-+.0-9][-+.0-9eE]*", text):  # looks like a number
+        style = "'"
+    elif re.search("[\x85\u2028\u2029]", text):  # breaks a line, unless escaped
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_str)

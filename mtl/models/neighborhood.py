@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch_geometric.data import Data, HeteroData
 
 from mtl.graphs.schema import EdgeType
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data, HeteroData
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ class Hop:
     edges here where those were sampled."""
 
 
-def hops(batch: Data | HeteroData, num_layers: int) -> Iterator[Hop]:
+def hops(batch: "Data | HeteroData", num_layers: int) -> Iterator[Hop]:
     """Yield what each layer reads: the first all edges, the last those of the seeds alone.
 
     A batch without edges (the encoder looks at no neighbour) has its seeds as every destination.
@@ -83,17 +85,19 @@ def hops(batch: Data | HeteroData, num_layers: int) -> Iterator[Hop]:
             for kind, store in edges.items()
             if store["num_sampled_edges"]
         }
-        yield Hop(counts, layer, batch["in_degree"] if isinstance(batch, Data) else None)
+        yield Hop(counts, layer, getattr(batch, "in_degree", None))
 
 
-def features(batch: Data | HeteroData) -> dict[str, Float[Tensor, "nodes features"]]:
+def features(batch: "Data | HeteroData") -> dict[str, Float[Tensor, "nodes features"]]:
     """Return the raw features of each node type."""
     nodes, _ = _stores(batch)
     return {kind: store["x"] for kind, store in nodes.items()}
 
 
-def _stores(batch: Data | HeteroData) -> tuple[dict[str, Any], dict[EdgeType, Any]]:
+def _stores(batch: "Data | HeteroData") -> tuple[dict[str, Any], dict[EdgeType, Any]]:
     """Return the parts of a batch by type; those of a homogeneous one are the batch itself."""
+    from torch_geometric.data import HeteroData  # reading a configuration does not need its 3 s
+
     if isinstance(batch, HeteroData):
         return dict(batch.node_items()), dict(batch.edge_items())
     source, relation, destination = batch.edge_type  # a list, once moved to a device

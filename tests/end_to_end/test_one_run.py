@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from job.clock import PARTS
 from job.mlflow_store import open_client
 
 pytestmark = [  # of mlflow's imports
@@ -55,6 +56,36 @@ def test_each_metric_is_recorded_once_a_step_and_steps_rise(run_dir):
     assert steps == sorted(steps)
     assert set(times.values()) == {1}
     assert set(range(1, steps[-1] + 1)) == set(steps)
+
+
+@pytest.mark.parametrize("launcher", ["python", "torchrun2", "torchrun4"])
+def test_every_record_of_the_training_says_where_the_time_went(launcher, launched):
+    _, folder = launched[launcher]
+    run_dir = folder / "runs" / "smoke"
+    records = [json.loads(x) for x in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if "train/grad_norm" in record]
+    for record in steps:
+        times = {part: record[f"time/{part}"] for part in PARTS}
+        assert min(times.values()) >= 0
+        assert min(times[part] for part in ("forward", "backward", "optimizer")) > 0
+        assert (times["communication"] > 0) == (launcher != "python")
+        assert record["memory/peak_bytes"] > 50e6
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["time"]["evaluation"] > 0
+    assert summary["memory"]["peak_bytes"] >= steps[-1]["memory/peak_bytes"]
+    assert sum(summary["time"].values()) * len(steps) == pytest.approx(summary["seconds"])
+
+
+def test_mlflow_knows_where_the_time_went(mlflow_runs):
+    (run,) = mlflow_runs
+    assert {f"time/{part}" for part in PARTS} | {"memory/peak_bytes"} <= run.data.metrics.keys()
+
+
+def test_one_line_says_where_the_time_went_and_one_what_was_chosen(job):
+    ending, _ = job
+    assert len([x for x in ending.stdout.splitlines() if "forward" in x and " %" in x]) == 1
+    assert ending.stdout.count("seeds/s, ") == 1
+    assert ending.stderr.count("4 processes x (1 torch + 1 loader threads)") == 1
 
 
 def test_one_progress_display_is_on_stderr(job):

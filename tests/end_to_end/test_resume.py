@@ -1,5 +1,6 @@
 """A job that was stopped, damaged or asked for more goes on as if nothing had happened."""
 
+import gzip
 import json
 import shutil
 import signal
@@ -146,6 +147,22 @@ def test_evaluate_gives_the_numbers_of_the_run_and_refuses_another_graph(
     assert (other.code, "another graph" in other.stderr) == (64, True)
 
 
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_a_resumed_run_may_be_profiled_and_computes_the_same(
+    nproc, stopped, uninterrupted, copy, train
+):
+    folder = copy(stopped[nproc])
+    ending = train(folder, *JOB, "train.profile=2", nproc=nproc)
+    assert ending.code == 0, ending.stderr
+    assert ending.stderr.count("perfetto") == 1
+    for rank in range(nproc):
+        names = traced(folder / "runs" / "smoke" / "profile" / f"rank{rank}.json.gz")
+        parts = ("data", "forward", "backward", "optimizer")
+        assert [part for part in parts if names.count(part) < 2] == []
+    assert weights(folder).read_bytes() == weights(uninterrupted[nproc]).read_bytes()
+    assert metrics(folder) == metrics(uninterrupted[nproc])
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_other_processes_continue_to_1e_9(before, after, stopped, uninterrupted, copy, train):
     folder = copy(stopped[before])
@@ -255,6 +272,12 @@ def metrics(folder):
         for name, value in record.items()
         if name.startswith(("train/", "val/"))
     }
+
+
+def traced(path):
+    """Return the names of all that a profile holds."""
+    with gzip.open(path) as file:
+        return [event.get("name") for event in json.load(file)["traceEvents"]]
 
 
 def results(folder):

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from job.yaml12 import parse, render
@@ -62,6 +62,7 @@ TREES = st.recursive(
 
 @settings(deadline=None)
 @given(TREES)
+@example({"\x85": "\u2028"})
 def test_what_is_written_is_read_back(tree):
     assert typed(parse(render(tree), "file.yaml")) == typed(tree)
 

@@ -187,6 +187,7 @@ def test_batches_of_any_size_make_the_same_graph(build, monkeypatch):
         "features": {"x": "numeric"},
         "labels": {"y": "class"},
         "where": "y != 3",
+        "split": {"kind": "per_class", "label": "y", "train": 20, "val": 9},
     }
     section = {
         "nodes": {"n": {"files": "n.parquet", **options}},
