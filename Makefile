@@ -21,7 +21,7 @@ soak: $(READY)  ## long grids and many seeds
 	$(BIN)/python -m pytest -q -m soak
 
 bench: $(READY)  ## measurements side by side; one table and one JSON each
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+	set -e; for script in benchmarks/[!_]*.py; do $(BIN)/python $$script; done
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

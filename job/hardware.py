@@ -33,7 +33,7 @@ def share_cores(num_cores: int, num_processes: int, loader: int | Literal["auto"
     """Share the cores of a machine out among its processes, and those of a process.
 
     Below four cores a process, the model takes all: preparing batches needs a core now and then,
-    and to give one up for it costs more than to share (measured on 2 cores: 1.7 to 2 times the
+    and to give one up for it costs more than to share (the quick start on 2 cores: up to twice the
     steps a second with two threads beside the loader's than with one). From four on, the loader
     has cores of its own: a team of threads is as slow as the one whose core is taken.
 

@@ -102,6 +102,14 @@ class Sampler(BaseSampler):
                 missing.
         """
 
+    def warm_up(self, num_threads: int = 1, *, exclude: bool = False) -> None:
+        """Do now what the first call would wait for, if anything.
+
+        Args:
+            num_threads: calls at a time.
+            exclude: whether calls will exclude edges.
+        """
+
     def sample_from_nodes(self, index: NodeSamplerInput) -> Subgraph:
         """Serve a plain `NeighborLoader(..., neighbor_sampler=...)`; the seeds make the key."""
         self._check_input(index, self.topology.num_nodes)

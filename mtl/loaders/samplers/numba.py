@@ -94,12 +94,7 @@ class NumbaSampler(Sampler):
             return output_of(scratch, disjoint=self.disjoint, heterogeneous=heterogeneous)
 
     def warm_up(self, num_threads: int = 1, *, exclude: bool = False) -> None:
-        """Compile now what `sample` will call; say so on stderr if that takes its time.
-
-        Args:
-            num_threads: calls at a time.
-            exclude: whether calls will exclude edges.
-        """
+        """Compile now what `sample` will call; say so on stderr if that takes its time."""
         types = self.topology.num_nodes
         graph = tiny(self.topology)
         seeds = {name: np.arange(number) for name, number in graph.num_nodes.items()}
