@@ -26,6 +26,9 @@ from mtl.loaders.stream import Stream, build_stream
 from mtl.tasks.bound import SPLITS, BoundTask
 
 
+ROWS = 1 << 16
+
+
 class TaskScore:
     """Loss and metrics of one task over one split."""
 
@@ -102,7 +105,9 @@ def trivial(tasks: Mapping[str, BoundTask], split: str) -> dict[str, dict[str, f
     results = {}
     for name, task in tasks.items():
         score, seeds = TaskScore(task), task.seeds(split)
-        score.update(task.statistics.prior.expand(len(seeds), -1), seeds)
+        for start in range(0, len(seeds), ROWS):  # a wide task on many seeds would fill the memory
+            part = seeds[start : start + ROWS]
+            score.update(task.statistics.prior.expand(len(part), -1), part)
         results[name] = score.compute()
     return results
 

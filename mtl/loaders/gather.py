@@ -7,8 +7,9 @@ one core or two; and 90 ms with the rounding to bfloat16, which torch needs 85 m
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numba import njit
 from torch import Tensor
+
+from mtl.loaders.samplers._compile import compiled
 
 BITS = {torch.float32: torch.uint32, torch.float16: torch.uint16, torch.bfloat16: torch.uint16}
 
@@ -34,7 +35,7 @@ def gather(
     return torch.from_numpy(out).view(kind)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _copy(bits, ids, out):  # type: ignore[no-untyped-def]
     for i in range(ids.shape[0]):
         row = ids[i]
@@ -42,7 +43,7 @@ def _copy(bits, ids, out):  # type: ignore[no-untyped-def]
             out[i, j] = bits[row, j]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _round(bits, ids, out):  # type: ignore[no-untyped-def]
     for i in range(ids.shape[0]):
         row = ids[i]

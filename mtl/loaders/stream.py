@@ -138,10 +138,11 @@ def build_stream(
     )
     words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
     sampler = _sampler(options, store.topology(), num_hops, int(words[0]))
-    loader = MicrobatchLoader(store, tasks, sampler, order, split, dtype)
     threads = 1 if options.num_threads == "auto" else int(options.num_threads)
     if not sampler.threads_allowed:
         threads = 0
+    sampler.warm_up(max(threads, 1))
+    loader = MicrobatchLoader(store, tasks, sampler, order, split, dtype)
     return Stream(loader, threads, options.prefetch, options.prefetch_bytes)
 
 
