@@ -25,7 +25,6 @@ from mtl.graphs.store import GraphStore
 from mtl.loaders.stream import Stream, build_stream
 from mtl.tasks.bound import SPLITS, BoundTask
 
-
 ROWS = 1 << 16
 
 
