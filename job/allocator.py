@@ -1,7 +1,8 @@
 """step: memory that one step frees serves the next one, instead of going back to the system.
 
 glibc maps every large block afresh, and its pages are zeroed and mapped at first touch, one by one.
-SAGE over 620 k edges spends a third of its step on that: with freed blocks kept, 449 ms become 336.
+A third of a step of SAGE over 620 k edges goes there: with freed blocks kept, 683 ms become 434 in
+float32, and 543 become 375 in bfloat16.
 """
 
 import ctypes

@@ -46,6 +46,7 @@ def main(argv: list[str]) -> None:
 def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: str) -> None:
     """Evaluate one checkpoint of a run on one split, and print the table."""
     from job.checkpoint import Checkpoints
+    from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
     from job.results import show
     from job.state import read_weights
@@ -53,7 +54,8 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
     from mtl.models.multitask import build_model
     from mtl.tasks.bound import bind_tasks
 
-    store = open_graph(config.graph)
+    with ConversionProgress() as report:
+        store = open_graph(config.graph, report)
     tasks = bind_tasks(config.tasks, store)
     evaluation = Evaluation(config, store, tasks, runtime)
     model = build_model(config.model, store, tasks).to(runtime.dtype)

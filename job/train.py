@@ -32,6 +32,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
 
     from job import rundir
     from job.checkpoint import Checkpoints
+    from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
     from job.meter import Meter
     from job.optim import build_optimizer, learning_rate
@@ -47,7 +48,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
 
     config = rundir.resolve(config, runtime.world_size)
     num_hops, seed = config.model.encoder.num_hops, config.run.seed
-    store = open_graph(config.graph)
+    with ConversionProgress() as report:
+        store = open_graph(config.graph, report)
     tasks = bind_tasks(config.tasks, store)
     loader = replace(config.loader, num_threads=runtime.threads.loader)
     stream = build_stream(

@@ -1,7 +1,8 @@
 """encoder: dropout, alone or after ReLU, with eight random bits for each number.
 
-On 140 k x 256 activations in bfloat16 torch's dropout takes 440 ms of a CPU step, this 60 ms:
-its bits come from a generator that makes 64 at a time, and the mask is not kept for the gradient.
+On 140 k x 256 activations in bfloat16, ReLU and torch's dropout take 510 ms forward and backward on
+two cores, this 120 ms: its bits come from a generator that makes 64 at a time, and the mask is not
+kept for the gradient.
 """
 
 from typing import Any

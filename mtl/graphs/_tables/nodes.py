@@ -103,7 +103,7 @@ class NodeTable:
         array = batch.columns[column]
         faults.note(batch, ~known(array), column, "an id in every row")
         if pa.types.is_string(array.type):
-            return array
+            return array.cast(pa.large_string())  # all together may be longer than 2 GB
         values, bad = integers(array)
         faults.note(batch, bad, column, "an integer or a string")
         return pa.array(values)

@@ -12,20 +12,14 @@ BATCH_BYTES = 1 << 25
 MOST_ROWS = 1 << 17
 
 
-def column_names(file: File) -> list[str]:
-    """Return the names of a file's columns.
+def header(file: File) -> tuple[list[str], int]:
+    """Return the names of a file's columns, and how many rows it has.
 
     Raises:
         DataError: it is no Parquet file.
     """
     with _opened(file) as parquet:
-        return list(parquet.schema_arrow.names)
-
-
-def num_rows(file: File) -> int:
-    """Return how many rows a file has."""
-    with _opened(file) as parquet:
-        return int(parquet.metadata.num_rows)
+        return list(parquet.schema_arrow.names), int(parquet.metadata.num_rows)
 
 
 def read(file: File, names: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -36,7 +36,7 @@ class Reader:
         self.files = find(root, table, path)
         self._sql = Expressions(path, table.where, table.columns)
         self._what = path.removeprefix("graph.").replace(".", " ")
-        self._num_rows = sum(parquet.num_rows(f) for f in self.files if f.format == "parquet")
+        self._num_rows = 0  # of CSV files: nobody knows
         self._types: dict[str, str] = dict(table.types)
         self._raw = self._resolved()
 
@@ -121,7 +121,10 @@ class Reader:
         """Return the column of the files for each name; refuse all names that there are not."""
         if len({file.format for file in self.files}) > 1:
             raise ConfigError(f"{self.path}.files: one table is either Parquet or CSV, not both")
-        self._names = {file.name: _column_names(file, self.table) for file in self.files}
+        self._names: dict[str, list[str]] = {}
+        for file in self.files:
+            self._names[file.name], num_rows = _header(file, self.table)
+            self._num_rows += num_rows
         exact = {n: f"{self.path}.{o}" for n, o in uses(self.table) if n not in self._sql}
         in_sql = self._sql.needs(set(self.table.columns))
         wrong = [text for n, path in exact.items() if (text := self._missing(n, path))]
@@ -157,5 +160,6 @@ class Reader:
         return next((other for other in names if other.lower() == name.lower()), None)
 
 
-def _column_names(file: File, table: Table) -> list[str]:
-    return csv.column_names(file, table) if file.format == "csv" else parquet.column_names(file)
+def _header(file: File, table: Table) -> tuple[list[str], int]:
+    """Return the names of a file's columns and how many rows it has, 0 where only reading tells."""
+    return parquet.header(file) if file.format == "parquet" else (csv.column_names(file, table), 0)

@@ -1,9 +1,11 @@
 """tables: what is learned of a column batch by batch: mean and deviation, ranks, frequent words."""
 
+import re
 from collections import Counter
 
 import numpy as np
 
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 SAMPLE = 1 << 20
 MOST_WORDS = 1 << 20
 
@@ -26,9 +28,10 @@ class Moments:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation; 1 where all numbers are equal."""
+        """Standard deviation; 1 where all numbers are equal but for rounding."""
         variance = self._square / max(self._count, 1)
-        return float(np.sqrt(variance)) if variance > 0 else 1.0
+        rounding = (self._count * self.mean * np.finfo(np.float64).eps) ** 2
+        return float(np.sqrt(variance)) if variance > rounding else 1.0
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Return (x - mean) / deviation."""
@@ -83,7 +86,6 @@ class Words:
 
     def sorted(self) -> list[str]:
         """Return all words in order, as numbers where all are."""
-        try:
+        if all(NUMBER.fullmatch(word) for word in self.counts):
             return sorted(self.counts, key=lambda word: (float(word), word))
-        except ValueError:
-            return sorted(self.counts)
+        return sorted(self.counts)

@@ -76,22 +76,22 @@ def number_by_edge(
     index: EdgeSamplerInput,
     sampling: NegativeSampling | None,
 ) -> None:
-    """Let `batch` say the edge, not the seed, that a node belongs to; a negative goes with its own.
+    """Number trees so that PyG, which takes the number modulo that of edges, finds their edge.
 
-    PyG takes the seed's number modulo the number of edges, which is wrong where the negatives are
-    no multiple of them.
+    It would do so with the seeds' own numbers, which is wrong where the negatives are no multiple
+    of the edges.
     """
     edges = len(index.row)
     negatives = 0 if sampling is None else math.ceil(edges * sampling.amount)
     sources = edges if sampling is not None and sampling.is_triplet() else edges + negatives
-    source, target = (torch.arange(n) % max(edges, 1) for n in (sources, edges + negatives))
+    source, target = torch.arange(sources), torch.arange(edges + negatives)
     if isinstance(output, SamplerOutput):
         output.batch = torch.cat([source, target])[output.batch]
         return
     first, _, last = index.input_type
     seeds = {first: torch.cat([source, target])} if first == last else {first: source, last: target}
-    edge = torch.cat([seeds[name] for name in topology.num_nodes if name in seeds])
-    output.batch = {name: edge[tree] for name, tree in output.batch.items()}
+    number = torch.cat([seeds[name] for name in topology.num_nodes if name in seeds])
+    output.batch = {name: number[tree] for name, tree in output.batch.items()}
 
 
 def check_sorted(topology: Topology) -> None:

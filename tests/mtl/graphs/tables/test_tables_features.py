@@ -191,7 +191,8 @@ def test_the_same_moment_is_the_same_however_it_is_written(nodes):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_features_are_rounded_to_the_nearest_number_of_their_dtype(nodes, dtype):
-    values = [0.1, 1 / 3, -2e4 / 3, 1.0, 65280.0, 3e-5]
+    ties = [1 + 2**-8, 1 + 3 * 2**-8]  # half way between two numbers of bfloat16
+    values = [0.1, 1 / 3, -2e4 / 3, 1.0, 65280.0, 3e-5, *ties]
     raw = {"x": {"kind": "numeric", "transform": "none"}}
     found = nodes({"x": values}, features=raw, feature_dtype=dtype).features("n")
     assert torch.equal(found, torch.tensor(values)[:, None].to(getattr(torch, dtype)))
@@ -219,3 +220,7 @@ def test_nothing_learned_depends_on_how_rows_are_cut_into_files(build):
 def test_a_hash_never_changes(nodes):
     (found,) = features(nodes, [["graph", "12345678", "-3"]], {"kind": "bag", "num_buckets": 1000})
     assert np.flatnonzero(found).tolist() == [404, 533, 697]
+
+
+def test_numbers_that_only_rounding_tells_apart_are_equal(nodes):
+    assert np.abs(features(nodes, [0.1, 0.1, 0.1], "numeric")).max() < 1e-9

@@ -30,6 +30,7 @@ BOTH = pytest.mark.parametrize("on_edges", [False, True], ids=["nodes", "edges"]
         ([1.0, float("nan"), 3.0, 1.0, None], ("1", "3"), [0, -1, 1, 0, -1]),
         ([True, False, None, True, True], ("false", "true"), [1, 0, -1, 1, 1]),
         (["10", "9", "2", None, "2"], ("2", "9", "10"), [2, 1, 0, -1, 0]),
+        (["nan", "9", "10", None, "inf"], ("10", "9", "inf", "nan"), [3, 1, 0, -1, 2]),
     ],
 )
 def test_classes_are_sorted_and_keep_their_names(build, on_edges, values, classes, numbers):

@@ -84,8 +84,10 @@ def test_no_order_of_a_users_dict_changes_the_draw(heterogeneous):
         its = dict(list(seeds.items())[::order])
         outs = dict(list(fan_outs.items())[::order])
         exclude = dict(list({BUYS: np.array([3]), FOLLOWS: np.array([4])}.items())[::order])
-        output = NumbaSampler(topology, outs).sample(its, key=7, exclude=exclude)
-        return [output.edge[kind].tolist() for kind in topology.edges]
+        sampler = NumbaSampler(topology, outs, disjoint=True)
+        output = sampler.sample(its, key=7, exclude=exclude)
+        edges = [output.edge[kind].tolist() for kind in topology.edges]
+        return edges + [output.batch[name].tolist() for name in topology.num_nodes]
 
     assert draw(1) == draw(-1)
 

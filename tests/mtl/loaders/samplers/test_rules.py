@@ -32,6 +32,7 @@ SEEDS = st.fixed_dictionaries(
 )
 FANOUTS = st.lists(st.sampled_from([-1, 0, 1, 2, 5]), min_size=2, max_size=2)
 NUMBERS = st.integers(0, 999)
+EXCLUDED = st.just([]) | st.lists(NUMBERS, min_size=1, max_size=30)
 
 
 def draw_under(topology, rule, seeds, fanout, key, excluded=(), **options):
@@ -48,7 +49,7 @@ def edges_of(topology):
     return [(kind, csc) for kind, csc in topology.edges.items() if len(csc.row)]
 
 
-@given(NUMBERS, RULES, SEEDS, FANOUTS, st.lists(NUMBERS, max_size=30))
+@given(NUMBERS, RULES, SEEDS, FANOUTS, EXCLUDED)
 def test_a_node_draws_from_the_edges_that_may_be_and_as_many_as_it_should(
     heterogeneous, graph, rule, seeds, fanout, excluded
 ):
@@ -82,7 +83,7 @@ def test_a_node_draws_from_the_edges_that_may_be_and_as_many_as_it_should(
                 )
 
 
-@given(NUMBERS, RULES, SEEDS, FANOUTS, st.lists(NUMBERS, max_size=9))
+@given(NUMBERS, RULES, SEEDS, FANOUTS, EXCLUDED)
 def test_a_hash_table_finds_what_the_array_of_all_nodes_finds(
     heterogeneous, graph, rule, seeds, fanout, excluded
 ):
@@ -140,6 +141,17 @@ def test_many_neighbours_of_many_are_drawn_without_repeating_any(homogeneous, gr
     assert len(output.edge.unique()) == len(output.edge)
     degree = np.diff(topology.edges[EDGE].colptr)
     assert output.colptr.diff().tolist() == np.minimum(degree, k).tolist()
+
+
+@given(NUMBERS, st.integers(1, 400))
+def test_no_excluded_edge_of_a_larger_graph_is_there_and_every_other_is(homogeneous, key, count):
+    topology, rng = homogeneous(5, 2000, 20_000), np.random.default_rng(key)
+    seeds = {NODE: rng.choice(2000, 200, replace=False)}
+    sampler = NumbaSampler(topology, [-1])
+    everything = sampler.sample(seeds, 0).edge.numpy()
+    out = rng.choice(everything, min(count, len(everything)), replace=False)
+    left = sampler.sample(seeds, 0, exclude={EDGE: out}).edge.numpy()
+    assert left.tolist() == everything[~np.isin(everything, out)].tolist()
 
 
 def star(degree: int, weight: list[float] | None = None) -> Topology:
