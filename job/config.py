@@ -220,6 +220,12 @@ def _check(config: JobConfig) -> list[str]:
                 f"{path}: has {num_hops(neighbors)} hops, but model.encoder.num_layers is "
                 f"{encoder.num_hops}; give one number a layer"
             )
+    if encoder.needs_uniform and (loader.weighted or loader.temporal):
+        mistakes.append(
+            f"loader.{'weighted' if loader.weighted else 'temporal'}: model.encoder {encoder.type} "
+            f"normalises with the degrees of the whole graph, as if neighbours were drawn uniformly "
+            f"from all of them; take another encoder"
+        )
     for name in config.tasks:
         if not name.isidentifier() or hasattr(reserved, name):
             mistakes.append(

@@ -46,6 +46,7 @@ def _num_threads(value: Any) -> Any:
 NumNeighbors = Annotated[
     tuple[int, ...] | dict[str, tuple[int, ...]], PlainValidator(_num_neighbors)
 ]
+Temporal = Literal["uniform", "last"]
 NumThreads = Annotated[int | Literal["auto"], PlainValidator(_num_threads)]
 
 
@@ -56,6 +57,14 @@ class Loader(Options):
     num_neighbors: NumNeighbors = (15, 10)
     """Neighbours drawn for each node, per hop; -1 takes all. As many as the encoder has layers.
     Or by edge type: `{default: [15, 10], user__buys__item: [5, 5]}`."""
+    replace: bool = False
+    """Draw neighbours with replacement: as many as `num_neighbors` says, the same one perhaps again
+    and again."""
+    weighted: bool = False
+    """Draw edges in proportion to their weight where they have one; those of weight 0 never."""
+    temporal: Temporal | None = None
+    """Only neighbours from before the time of the seed, or from the same moment: uniform draws any
+    of them, last takes the latest. Nodes, edges or both have a time; seeds do. Evaluation, too."""
     batch_size: PositiveInt = 1024
     """Seeds of one microbatch, over all tasks: what one process holds at a time."""
     global_batch_size: PositiveInt | None = None

@@ -124,9 +124,10 @@ def build_stream(
         dtype: bfloat16 rounds the features to it, as autocast would: half the memory and copying.
 
     Raises:
-        ConfigError: `num_neighbors` names an edge type that the graph has not, or the library
-            behind `backend` is not installed.
+        ConfigError: an option asks for what the graph has not, or the library behind `backend` is
+            not installed or cannot do it.
     """
+    _check_times(options, store, tasks)
     train = split == "train"
     global_batch_size = options.global_batch_size or options.batch_size * world_size
     order = SeedOrder(
@@ -150,7 +151,33 @@ def _sampler(
     options: Loader, topology: Topology, num_hops: int | None, seed: int
 ) -> NumbaSampler | PyGSampler:
     kind = PyGSampler if options.backend == "pyg" else NumbaSampler
-    return kind(topology, _fan_outs(options.num_neighbors, topology, num_hops), seed=seed)
+    fan_outs = _fan_outs(options.num_neighbors, topology, num_hops)
+    try:
+        return kind(
+            topology,
+            fan_outs,
+            seed=seed,
+            replace=options.replace,
+            weighted=options.weighted,
+            temporal=options.temporal,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"loader.{error}") from error
+
+
+def _check_times(options: Loader, store: GraphStore, tasks: Mapping[str, BoundTask]) -> None:
+    """Check that every seed of temporal sampling has a time.
+
+    Raises:
+        ConfigError: the nodes of a task have none.
+    """
+    for name, task in tasks.items():
+        if options.temporal and store.time(task.node_type) is None:
+            timed = [kind for kind in store.node_types if store.time(kind) is not None]
+            raise ConfigError(
+                f"loader.temporal: the seeds of tasks.{name} need a time, and {task.node_type} has "
+                f"none (nodes with a time: {', '.join(timed) or 'none'})"
+            )
 
 
 def _fan_outs(

@@ -44,6 +44,7 @@ MISTAKES = {
     "tasks={}": r"tasks: a job needs at least one task",
     "loader.num_neighbors=[0, 5]": r"loader\.num_neighbors: must be -1 \(all\) or at least 1",
     "loader.num_neighbors=[5]": r"loader\.num_neighbors: has 1 hops, but .*num_layers is 2",
+    "loader.temporal=latest": r"loader\.temporal: .*'uniform' or 'last'.*found 'latest'",
     "evaluate.num_neighbors=[5]": r"evaluate\.num_neighbors: has 1 hops",
     "evaluate.select=val/r2": r"evaluate\.select: expected mean_gain or .*found 'val/r2'",
     "model.encoder={type: gat, num_heads: 3}": r"num_heads \(3\) must divide dim \(128\)",
@@ -56,6 +57,13 @@ MISTAKES = {
 def test_a_mistake_is_named_by_its_path_with_what_is_allowed(assignment):
     with pytest.raises(ConfigError, match=f"(?m)^.*{MISTAKES[assignment]}"):
         load([assignment])
+
+
+@pytest.mark.parametrize("rule", ["weighted=true", "temporal=last"])
+def test_gcn_counts_on_uniform_draws(rule):
+    message = rf"loader\.{rule.split('=')[0]}: model\.encoder gcn normalises with the degrees"
+    with pytest.raises(ConfigError, match=message):
+        load(["model.encoder.type=gcn", f"loader.{rule}"])
 
 
 def test_all_mistakes_are_told_at_once_each_in_a_line():

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
-from mtl.loaders.samplers._options import Temporal
+from mtl.loaders import Temporal
 
 NO_WEIGHTS, NO_TIMES = np.empty(0, np.float32), np.empty(0, np.int64)
 

@@ -1,15 +1,14 @@
 """sampler: what a user may ask a sampler for, checked against the graph once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
+from mtl.loaders import Temporal
 from mtl.plugin import nearest
 
 NumNeighbors = Sequence[int] | Mapping[EdgeType, Sequence[int]]
-Temporal = Literal["uniform", "last"]
 
 
 def fan_outs(num_neighbors: NumNeighbors, topology: Topology) -> dict[EdgeType, tuple[int, ...]]:

@@ -32,7 +32,7 @@ def pyg_data(topology: Topology, *, weighted: bool, timed: bool) -> Data | Heter
             data[kind][TIME] = _tensor(csc.time)
     if timed and topology.time and any(csc.time is not None for csc in topology.edges.values()):
         raise ConfigError(
-            "loader.backend: pyg takes the times of nodes or those of edges, and the graph has "
+            "backend: pyg takes the times of nodes or those of edges, and the graph has "
             "both; use numba"
         )
     return (

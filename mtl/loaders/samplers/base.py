@@ -19,9 +19,10 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
+from mtl.loaders import Temporal
 from mtl.loaders.samplers._edges import check_sorted, draw_negatives, number_by_edge
 from mtl.loaders.samplers._inputs import Ids, check_type, read_times
-from mtl.loaders.samplers._options import NumNeighbors, Temporal, check_rule, fan_outs
+from mtl.loaders.samplers._options import NumNeighbors, check_rule, fan_outs
 from mtl.loaders.samplers._random import begin_state, fold
 
 Subgraph: TypeAlias = SamplerOutput | HeteroSamplerOutput

@@ -8,11 +8,12 @@ import numpy as np
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
+from mtl.loaders import Temporal
 from mtl.loaders.samplers._columns import columns_of
 from mtl.loaders.samplers._compile import said_if_slow
 from mtl.loaders.samplers._growth import Growth
 from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds, refuse_double
-from mtl.loaders.samplers._options import NumNeighbors, Temporal
+from mtl.loaders.samplers._options import NumNeighbors
 from mtl.loaders.samplers._output import output_of
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._scratch import Scratch

@@ -35,13 +35,13 @@ class PyGSampler(Sampler):
     def _prepare(self) -> None:
         if not (installed.WITH_PYG_LIB or installed.WITH_TORCH_SPARSE):
             raise ConfigError(
-                "loader.backend: pyg needs pyg-lib or torch-sparse, and neither is installed: "
+                "backend: pyg needs pyg-lib or torch-sparse, and neither is installed: "
                 f"pip install pyg-lib -f https://data.pyg.org/whl/torch-{torch.__version__}.html, "
                 "or use numba"
             )
         if not installed.WITH_PYG_LIB and (self.disjoint or self.weighted):
             raise ConfigError(
-                "loader.backend: with pyg, disjoint, weighted and temporal sampling need pyg-lib, "
+                "backend: with pyg, disjoint, weighted and temporal sampling need pyg-lib, "
                 "and torch-sparse alone is installed; or use numba"
             )
         by_type, timed = self.topology.is_heterogeneous, self.temporal is not None
@@ -73,7 +73,7 @@ class PyGSampler(Sampler):
             ConfigError: edges are to be excluded, which PyG's sampler cannot do.
         """
         if exclude:
-            raise ConfigError("loader.backend: pyg cannot exclude edges; use numba")
+            raise ConfigError("backend: pyg cannot exclude edges; use numba")
         given = read_seeds(self.topology, seeds)
         for name, nodes in given.items():
             values, counts = np.unique(nodes, return_counts=True)

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveInt
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Encoder(Plugin):
     """Options that all encoders have; a module adds its convolution."""
+
+    needs_uniform: ClassVar[bool] = False
+    """Whether it counts on neighbours drawn uniformly from all there are."""
 
     num_layers: PositiveInt = 2
     """Convolutions, one a hop: as many as `loader.num_neighbors` has entries."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ class Gcn(Encoder):
     neighbours were drawn their sum is scaled by d_v / s, which keeps it unbiased. (PyG normalises
     inside the sampled subgraph: 42 % off the full graph.)
     """
+
+    needs_uniform: ClassVar[bool] = True
 
     def convolution(
         self, dim: int, layer: int, node_types: Collection[str], edge_types: Collection[EdgeType]

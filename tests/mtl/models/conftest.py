@@ -80,9 +80,13 @@ def hetero_neighborhood(hetero_graph: HeteroData) -> HeteroNeighborhood:
     topology = Topology(NUM_NODES, edges)
 
     def sample(
-        seeds: Mapping[str, Sequence[int]], num_neighbors: Sequence[int], key: int = 0
+        seeds: Mapping[str, Sequence[int]],
+        num_neighbors: Sequence[int],
+        key: int = 0,
+        *,
+        disjoint: bool = False,
     ) -> HeteroData:
-        sampler = NumbaSampler(topology, num_neighbors)
+        sampler = NumbaSampler(topology, num_neighbors, disjoint=disjoint)
         out = sampler.sample({k: np.array(s, np.int64) for k, s in seeds.items()}, key)
         batch = HeteroData()
         for kind, nodes in out.node.items():

@@ -57,6 +57,18 @@ def test_sage_with_all_neighbours_is_pygs_on_the_whole_graph(hetero_graph, heter
         torch.testing.assert_close(found[kind], expected[kind][seeds], **EXACT)
 
 
+def test_disjoint_trees_of_all_neighbours_say_what_one_subgraph_says(
+    hetero_graph, hetero_neighborhood
+):
+    bottom = Bottom(hetero_graph, SEEDS).double()
+    together, apart = (
+        bottom(hetero_neighborhood(SEEDS, [-1, -1], disjoint=disjoint))
+        for disjoint in (False, True)
+    )
+    for kind in SEEDS:
+        torch.testing.assert_close(apart[kind], together[kind], **EXACT)
+
+
 @pytest.mark.parametrize("kind", ["sage", "mlp"])
 @pytest.mark.parametrize("seeds", [{"shop": range(6)}, {"user": range(30), "item": range(20)}])
 def test_the_gradient_reaches_every_weight_whatever_the_seeds(
