@@ -39,16 +39,34 @@ def key(kind: Kind) -> str:
     return "__".join(quote(part, safe="").replace(".", "%2E") for part in parts)
 
 
+def some(
+    encoder: str, node_types: Collection[str], edge_types: Collection[EdgeType]
+) -> Collection[EdgeType]:
+    """Return the types of edges along which a layer sends messages.
+
+    Raises:
+        ConfigError: there is none, and the encoder is nothing without.
+    """
+    if not edge_types:
+        raise ConfigError(
+            f"model.encoder.type: {encoder} passes messages along edges, and none lead to "
+            f"{' or '.join(node_types)} in this graph; take mlp"
+        )
+    return edge_types
+
+
 def only(encoder: str, node_types: Collection[str], edge_types: Collection[EdgeType]) -> EdgeType:
     """Return the one edge type of a graph.
 
     Raises:
-        ConfigError: it has several types of nodes or edges, which the encoder does not take.
+        ConfigError: it has none, or several types of nodes or edges, which the encoder does not
+            take.
     """
-    if len(node_types) > 1 or len(edge_types) > 1:
+    kinds = {*node_types, *(source for source, _, _ in some(encoder, node_types, edge_types))}
+    if len(kinds) > 1 or len(edge_types) > 1:
         raise ConfigError(
             f"model.encoder.type: {encoder} takes graphs of one node type and one edge type, this "
-            f"one has {len(node_types)} and {len(edge_types)}; take sage or mlp"
+            f"one has {len(kinds)} and {len(edge_types)}; take rgcn"
         )
     (edge_type,) = edge_types
     return edge_type

@@ -1,7 +1,7 @@
 """encoder: node features and a sampled neighbourhood to embeddings of the seeds."""
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -20,6 +20,8 @@ class Encoder(Plugin):
 
     needs_uniform: ClassVar[bool] = False
     """Whether it counts on neighbours drawn uniformly from all there are."""
+    reads_edge_features: ClassVar[bool] = False
+    """Whether its messages depend on features of the edges."""
 
     num_layers: PositiveInt = 2
     """Convolutions, one a hop: as many as `loader.num_neighbors` has entries."""
@@ -42,7 +44,11 @@ class Encoder(Plugin):
 
     @abstractmethod
     def convolution(
-        self, dim: int, layer: int, node_types: Collection[str], edge_types: Collection["EdgeType"]
+        self,
+        dim: int,
+        layer: int,
+        node_types: Collection[str],
+        edge_types: Mapping["EdgeType", int],
     ) -> "Convolution":
         """Make layer 0, 1, ...: embeddings of sources to embeddings of destinations.
 
@@ -50,8 +56,8 @@ class Encoder(Plugin):
             dim: width of both.
             layer: number of the layer; what comes into layer 0 has been projected and no more.
             node_types: types of the destinations.
-            edge_types: types of the edges into them.
+            edge_types: types of the edges into them, with the number of their features.
 
         Raises:
-            ConfigError: the encoder does not take several types.
+            ConfigError: the encoder does not take several types, or none of edges.
         """

@@ -26,7 +26,11 @@ class Gcn(Encoder):
     needs_uniform: ClassVar[bool] = True
 
     def convolution(
-        self, dim: int, layer: int, node_types: Collection[str], edge_types: Collection[EdgeType]
+        self,
+        dim: int,
+        layer: int,
+        node_types: Collection[str],
+        edge_types: Mapping[EdgeType, int],
     ) -> "GcnConvolution":
         """Make one layer; the weight of the first one is the input projection before it.
 

@@ -23,7 +23,11 @@ class Mlp(Encoder):
         return 0
 
     def convolution(
-        self, dim: int, layer: int, node_types: Collection[str], edge_types: Collection[EdgeType]
+        self,
+        dim: int,
+        layer: int,
+        node_types: Collection[str],
+        edge_types: Mapping[EdgeType, int],
     ) -> "MlpConvolution":
         """Make one layer."""
         return MlpConvolution(dim, node_types)

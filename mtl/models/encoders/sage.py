@@ -1,6 +1,6 @@
 """encoder: GraphSAGE with mean aggregation (Hamilton et al., 2017, algorithm 1)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mtl.graphs.schema import EdgeType
 from mtl.models.embeddings import Embeddings, linear_sum
 from mtl.models.encoders import Encoder
+from mtl.models.encoders._messages import means
 from mtl.models.modules import Linears
 from mtl.models.neighborhood import Edges, Hop
 
@@ -21,7 +22,11 @@ class Sage(Encoder):
     """
 
     def convolution(
-        self, dim: int, layer: int, node_types: Collection[str], edge_types: Collection[EdgeType]
+        self,
+        dim: int,
+        layer: int,
+        node_types: Collection[str],
+        edge_types: Mapping[EdgeType, int],
     ) -> "SageConvolution":
         """Make one layer."""
         return SageConvolution(dim, node_types, edge_types)
@@ -47,7 +52,7 @@ class SageConvolution(nn.Module):
             for kind in self.node_types
         }
         some: list[tuple[Edges, str, Tensor]] = []
-        for kind, edges, mean in self._means(x, hop):
+        for kind, edges, mean in means(x, hop, self.edge_types):
             linear, destination = self.neighbors.of(kind), kind[2]
             if edges.listed is None:
                 terms[destination].append((mean, linear))
@@ -57,12 +62,3 @@ class SageConvolution(nn.Module):
         for edges, destination, heard in some:
             out[destination] = edges.add(out[destination], heard)
         return out
-
-    def _means(
-        self, x: Mapping[str, Embeddings], hop: Hop
-    ) -> Iterator[tuple[EdgeType, Edges, Embeddings]]:
-        """Yield the means over the neighbours of each edge type, those from one source together."""
-        for source in dict.fromkeys(kind[0] for kind in self.edge_types):
-            kinds = [kind for kind in self.edge_types if kind[0] == source]
-            edges = [hop.edges[kind] for kind in kinds]
-            yield from zip(kinds, edges, x[source].means(edges), strict=True)

@@ -1,6 +1,7 @@
 """Small graphs, of one and of several types, and their neighbourhoods, in double precision."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch_geometric.data import Data, HeteroData
 from mtl.graphs.topology import Csc, Topology
 from mtl.loaders.microbatch import listed_destinations
 from mtl.loaders.samplers.numba import NumbaSampler
+from mtl.models.neighborhood import Edges, Hop
 
 DIM = 8
 NODE, EDGE = "node", ("node", "to", "node")
@@ -21,6 +23,7 @@ NUM_EDGES = {
     ("shop", "sells", "item"): 25,
     ("item", "sold_in", "shop"): 9,  # most items have none of it
 }
+NUM_EDGE_FEATURES = {("user", "follows", "user"): 2, ("shop", "sells", "item"): 3}
 Neighborhood = Callable[..., Data]
 HeteroNeighborhood = Callable[..., HeteroData]
 
@@ -32,12 +35,21 @@ def graph() -> Data:
     col = np.sort(rng.integers(36, size=150))
     row = (col + rng.integers(1, 40, size=150)) % 40
     edge_index = torch.from_numpy(np.stack([row, col]))
-    return Data(torch.randn(40, DIM, generator=torch.manual_seed(0)).double(), edge_index)
+    data = Data(torch.randn(40, DIM, generator=torch.manual_seed(0)).double(), edge_index)
+    data.edge_attr = torch.from_numpy(rng.standard_normal((150, 3)))
+    return data
+
+
+@pytest.fixture(scope="session")
+def whole(graph: Data) -> Hop:
+    """What a layer over the whole graph reads."""
+    edges = all_edges(graph, graph.num_nodes)
+    return Hop({NODE: graph.num_nodes}, {EDGE: edges}, edges.colptr.diff())
 
 
 @pytest.fixture(scope="session")
 def hetero_graph() -> HeteroData:
-    """Users, items and shops with features of other widths."""
+    """Users, items and shops with features of other widths; some edges have features, too."""
     rng, data = np.random.default_rng(0), HeteroData()
     for width, (kind, count) in enumerate(NUM_NODES.items(), DIM - 1):
         data[kind].x = torch.from_numpy(rng.standard_normal((count, width)))
@@ -45,7 +57,17 @@ def hetero_graph() -> HeteroData:
         col = np.sort(rng.integers(NUM_NODES[target] - 1, size=count))
         row = rng.integers(NUM_NODES[source], size=count)
         data[source, relation, target].edge_index = torch.from_numpy(np.stack([row, col]))
+    for kind, width in NUM_EDGE_FEATURES.items():
+        features = rng.standard_normal((NUM_EDGES[kind], width))
+        data[kind].edge_attr = torch.from_numpy(features)
     return data
+
+
+@pytest.fixture(scope="session")
+def hetero_whole(hetero_graph: HeteroData) -> Hop:
+    """What a layer over the whole graph of several types reads."""
+    edges = {kind: all_edges(hetero_graph[kind], NUM_NODES[kind[2]]) for kind in NUM_EDGES}
+    return Hop(NUM_NODES, edges)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +82,7 @@ def neighborhood(graph: Data) -> Neighborhood:
         batch = Data(
             graph.x[out.node],
             torch.stack([out.row, out.col]),
+            graph.edge_attr[out.edge],
             num_sampled_nodes=out.num_sampled_nodes,
             num_sampled_edges=out.num_sampled_edges,
             in_degree=torch.from_numpy(np.diff(csc.colptr))[out.node],
@@ -95,6 +118,8 @@ def hetero_neighborhood(hetero_graph: HeteroData) -> HeteroNeighborhood:
         for kind, colptr in out.colptr.items():
             store, reached = batch[kind], out.num_sampled_nodes[kind[2]]
             store.edge_index = torch.stack([out.row[kind], out.col[kind]])
+            if kind in NUM_EDGE_FEATURES:
+                store.edge_attr = hetero_graph[kind].edge_attr[out.edge[kind]]
             store.num_sampled_edges = out.num_sampled_edges[kind]
             listed = listed_destinations(colptr, reached, compact=True)
             store.listed, store.colptr, store.num_listed = listed
@@ -107,3 +132,10 @@ def csc_of(edge_index: torch.Tensor, num_nodes: int) -> Csc:
     """Return edges that are sorted by destination as compressed columns."""
     row, col = edge_index.numpy()
     return Csc(np.searchsorted(col, np.arange(num_nodes + 1)), row.astype(np.int32))
+
+
+def all_edges(store: Any, num_destinations: int) -> Edges:
+    """Return edges that are sorted by destination, each destination listed."""
+    row, col = store.edge_index
+    colptr = torch.searchsorted(col.contiguous(), torch.arange(num_destinations + 1))
+    return Edges(colptr, row, None, num_destinations, getattr(store, "edge_attr", None))

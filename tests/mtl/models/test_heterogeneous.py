@@ -7,6 +7,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn import SAGEConv
 
 from mtl.errors import ConfigError
+from mtl.models.embeddings import Embeddings
 from mtl.models.encoders import Encoder
 from mtl.models.modules import key
 from mtl.models.projection import Projection
@@ -15,6 +16,8 @@ from mtl.models.trunk import Trunk
 DIM = 8
 EXACT = {"atol": 1e-12, "rtol": 0}
 SEEDS = {"user": [3, 0, 17], "item": [5]}
+BUYS = {("user", "buys", "item"): 0}
+EVERY = pytest.mark.parametrize("kind", [kind for kind in Encoder.types() if kind != "gcn"])
 
 
 class Bottom(nn.Module):
@@ -26,7 +29,8 @@ class Bottom(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         encoder = Encoder.read({"type": kind, "num_layers": num_layers, "dropout": 0.0})
-        self.trunk = Trunk(encoder, DIM, seed_types, graph.edge_types)
+        edge_types = {edges: graph[edges].num_edge_features for edges in graph.edge_types}
+        self.trunk = Trunk(encoder, DIM, seed_types, edge_types)
         widths = {kind: graph[kind].num_features for kind in self.trunk.input_types}
         self.projection = Projection(widths, DIM, 0.0, views)
 
@@ -57,19 +61,33 @@ def test_sage_with_all_neighbours_is_pygs_on_the_whole_graph(hetero_graph, heter
         torch.testing.assert_close(found[kind], expected[kind][seeds], **EXACT)
 
 
-def test_disjoint_trees_of_all_neighbours_say_what_one_subgraph_says(
-    hetero_graph, hetero_neighborhood
+@EVERY
+def test_all_neighbours_say_what_the_whole_graph_says(
+    kind, hetero_graph, hetero_whole, hetero_neighborhood
 ):
-    bottom = Bottom(hetero_graph, SEEDS).double()
+    bottom = Bottom(hetero_graph, SEEDS, kind).double()
+    first, second = bottom.trunk.convolutions
+    out = first(bottom.projection(hetero_graph), hetero_whole)
+    out = second(bottom.trunk.activated(1, out), hetero_whole)
+    found = bottom(hetero_neighborhood(SEEDS, [-1, -1]))
+    for target, seeds in SEEDS.items():
+        torch.testing.assert_close(found[target], out[target][seeds], atol=1e-10, rtol=0)
+
+
+@EVERY
+def test_disjoint_trees_of_all_neighbours_say_what_one_subgraph_says(
+    kind, hetero_graph, hetero_neighborhood
+):
+    bottom = Bottom(hetero_graph, SEEDS, kind).double()
     together, apart = (
         bottom(hetero_neighborhood(SEEDS, [-1, -1], disjoint=disjoint))
         for disjoint in (False, True)
     )
-    for kind in SEEDS:
-        torch.testing.assert_close(apart[kind], together[kind], **EXACT)
+    for target in SEEDS:
+        torch.testing.assert_close(apart[target], together[target], atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["sage", "mlp"])
+@EVERY
 @pytest.mark.parametrize("seeds", [{"shop": range(6)}, {"user": range(30), "item": range(20)}])
 def test_the_gradient_reaches_every_weight_whatever_the_seeds(
     kind, seeds, hetero_graph, hetero_neighborhood
@@ -81,47 +99,84 @@ def test_the_gradient_reaches_every_weight_whatever_the_seeds(
     assert not unreached
 
 
+@EVERY
 def test_without_a_seed_the_gradient_of_every_weight_is_exactly_zero(
-    hetero_graph, hetero_neighborhood
+    kind, hetero_graph, hetero_neighborhood
 ):
-    bottom = Bottom(hetero_graph, SEEDS).double()
+    bottom = Bottom(hetero_graph, SEEDS, kind).double()
     out = bottom(hetero_neighborhood({"user": [], "item": []}, [4, 3]))
     assert [h.shape for h in out.values()] == [(0, DIM), (0, DIM)]
     torch.stack([h.sum() for h in out.values()]).sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in bottom.parameters())
 
 
-def test_views_of_several_tasks_are_each_view_alone(hetero_graph, hetero_neighborhood):
-    together = Bottom(hetero_graph, SEEDS, views=("a", "b")).double()
+@EVERY
+def test_views_of_several_tasks_are_each_view_alone(kind, hetero_graph, hetero_neighborhood):
+    together = Bottom(hetero_graph, SEEDS, kind, views=("a", "b")).double()
     batch = hetero_neighborhood(SEEDS, [3, 3])
     out = together(batch)
     for view, name in enumerate(("a", "b")):
-        alone = Bottom(hetero_graph, SEEDS).double()
+        alone = Bottom(hetero_graph, SEEDS, kind).double()
         alone.trunk.load_state_dict(together.trunk.state_dict())
-        for kind in alone.trunk.input_types:
-            linear = together.projection.linears.of((kind, name))
-            alone.projection.linears.of(kind).load_state_dict(linear.state_dict())
-        for kind, h in alone(batch).items():
-            torch.testing.assert_close(out[kind][:, view], h, **EXACT)
+        for of_type in alone.trunk.input_types:
+            linear = together.projection.linears.of((of_type, name))
+            alone.projection.linears.of(of_type).load_state_dict(linear.state_dict())
+        for target, h in alone(batch).items():
+            torch.testing.assert_close(out[target][:, view], h, **EXACT)
 
 
-def test_a_projection_that_waits_gives_what_one_at_once_gives(hetero_graph, hetero_neighborhood):
-    bottom, batch = Bottom(hetero_graph, SEEDS).double(), hetero_neighborhood(SEEDS, [3, 3])
+@EVERY
+def test_a_projection_that_waits_gives_what_one_at_once_gives(
+    kind, hetero_graph, hetero_neighborhood
+):
+    bottom, batch = Bottom(hetero_graph, SEEDS, kind).double(), hetero_neighborhood(SEEDS, [3, 3])
     lazy = bottom.projection(batch)
-    assert {kind: h.weight is None for kind, h in lazy.items()} == {
-        "item": False,  # as wide as the embeddings
-        "shop": True,  # wider: projected at once
-        "user": False,
-    }
-    at_once = {kind: type(h)(h.dense()) for kind, h in lazy.items()}
-    for kind, h in bottom.trunk(at_once, batch).items():
-        torch.testing.assert_close(bottom.trunk(lazy, batch)[kind], h, **EXACT)
+    at_once = {"item": False, "shop": True, "user": False}  # what is wider than the embeddings
+    assert all((h.weight is None) == at_once[of_type] for of_type, h in lazy.items())
+    dense = {of_type: Embeddings(h.dense()) for of_type, h in lazy.items()}
+    for target, h in bottom.trunk(dense, batch).items():
+        torch.testing.assert_close(bottom.trunk(lazy, batch)[target], h, **EXACT)
 
 
-@pytest.mark.parametrize("kind", ["gcn", "gat"])
-def test_an_encoder_of_one_type_refuses_several(kind, hetero_graph):
-    with pytest.raises(ConfigError, match=f"model.encoder.type: {kind} takes graphs of one node"):
-        Bottom(hetero_graph, SEEDS, kind)
+@EVERY
+def test_a_type_that_no_relation_leads_to_has_embeddings_all_the_same(kind, hetero_neighborhood):
+    batch = hetero_neighborhood({"item": range(20)}, [-1, -1])
+    trunk = Trunk(Encoder.read({"type": kind, "dropout": 0.0}), DIM, ["item"], BUYS).double()
+    sizes = {of_type: batch[of_type].num_nodes for of_type in ("user", "item")}
+    x = {of_type: Embeddings(torch.randn(size, DIM).double()) for of_type, size in sizes.items()}
+    trunk(x, batch)["item"].sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in trunk.parameters())
+
+
+@EVERY
+def test_fewer_digits_say_the_same_less_precisely(kind, hetero_graph, hetero_neighborhood):
+    bottom, batch = Bottom(hetero_graph, SEEDS, kind).double(), hetero_neighborhood(SEEDS, [3, 3])
+    exact = torch.cat(list(bottom(batch).values()))
+    bottom.float()
+    for of_type in batch.node_types:
+        batch[of_type].x = batch[of_type].x.float()
+    single = torch.cat(list(bottom(batch).values()))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = torch.cat(list(bottom(batch).values())).float()
+    errors = [((found - exact).norm() / exact.norm()).item() for found in (single, half)]
+    assert errors[0] < 1e-5
+    assert errors[1] < 0.05
+    half.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in bottom.parameters())
+
+
+def test_an_encoder_of_one_type_refuses_several(hetero_graph):
+    message = "model.encoder.type: gcn takes graphs of one node type .* 3 and 5; take rgcn"
+    with pytest.raises(ConfigError, match=message):
+        Bottom(hetero_graph, SEEDS, "gcn")
+    with pytest.raises(ConfigError, match="this one has 2 and 1"):  # from users to items alone
+        Encoder.read({"type": "gcn"}).convolution(DIM, 0, ["item"], BUYS)
+
+
+@pytest.mark.parametrize("kind", ["gcn", "rgcn", "hgt"])
+def test_an_encoder_that_is_nothing_without_edges_says_so(kind):
+    with pytest.raises(ConfigError, match=f"{kind} passes messages .* lead to user in this graph"):
+        Trunk(Encoder.read({"type": kind}), DIM, ["user"], BUYS)
 
 
 def test_types_may_have_names_that_modules_have_taken():
