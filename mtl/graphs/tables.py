@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Tables(Source):
     """A table for each type of nodes and of edges: docs/data.md."""
+
+    parts: ClassVar[tuple[str, ...]] = ("splits",)
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] = "tables"
     """Name of the graph: in its folder, in logs and in MLflow."""
@@ -54,7 +56,9 @@ class Tables(Source):
         taken for another one.
         """
         digest = hashlib.sha256(json.dumps(self.section()).encode())
-        for path in [Path(__file__), *sorted((Path(__file__).parent / "_tables").glob("*.py"))]:
+        here = Path(__file__).parent
+        modules = [here / f"{name}.py" for name in ("tables", *self.parts)]
+        for path in [*modules, *sorted((here / "_tables").glob("*.py"))]:
             digest.update(path.read_bytes())
         for file in self._files():
             digest.update(repr(file.stamp).encode())

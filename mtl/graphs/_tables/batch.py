@@ -1,6 +1,5 @@
 """tables: some rows of a table that know where they stand, and what is wrong with which of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,9 +65,7 @@ class Faults:
     def __init__(self) -> None:
         self._faults: dict[tuple[str, str], Fault] = {}
 
-    def note(
-        self, batch: Batch, bad: np.ndarray, column: str, allowed: str, values: Sequence[Any] = ()
-    ) -> None:
+    def note(self, batch: Batch, bad: np.ndarray, column: str, allowed: str) -> None:
         """Remember the bad rows of a batch.
 
         Args:
@@ -76,13 +73,12 @@ class Faults:
             bad: which of them; bool [rows].
             column: that is wrong.
             allowed: what would be right.
-            values: what is shown; default: the column's.
         """
         if not bad.any():
             return
         first = int(np.argmax(bad))
         if (column, allowed) not in self._faults:
-            value = values[first] if len(values) else batch.columns[column][first].as_py()
+            value = _value(batch.columns[column][first])
             where = f"{batch.file}: row {batch.rows[first]}: column {column!r}"
             self._faults[column, allowed] = Fault(where, shown(value), allowed)
         fault = self._faults[column, allowed]
@@ -105,7 +101,19 @@ def shown(value: Any) -> str:
     return text if len(text) <= WIDEST_VALUE else f"{text[: WIDEST_VALUE - 4]} ..."
 
 
+def such_rows(count: int) -> str:
+    """Say how many rows are wrong."""
+    return "1 such row" if count == 1 else f"{count} such rows"
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):  # a time that Python cannot hold
+        return scalar.cast(pa.string()).as_py()
+
+
 def _line(fault: Fault) -> str:
     files = f" in {len(fault.files)} files" if len(fault.files) > 1 else ""
-    rows = "1 such row" if fault.count == 1 else f"{fault.count} such rows"
+    rows = such_rows(fault.count)
     return f"{fault.where}: {fault.value}; allowed: {fault.allowed} ({rows}{files})"

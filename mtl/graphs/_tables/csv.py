@@ -1,21 +1,21 @@
 """tables: rows of a CSV file, and what type its columns look like."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
 from mtl.errors import DataError
-from mtl.graphs._tables.batch import shown
+from mtl.graphs._tables.batch import shown, such_rows
 from mtl.graphs._tables.files import File
 from mtl.graphs._tables.options import Table
 from mtl.graphs._tables.values import TYPES, parsed
 
 BLOCK_BYTES = 1 << 23
-CODES = {  # numbers that would come back as other texts, such as zip codes
+CODES = {  # numbers that would come back as other texts, such as zip codes and long ids
     "integer": r"^\s*(\+|-?0[0-9a-zA-Z]|-0\s*$)",
-    "number": r"^\s*[+-]?0[0-9a-zA-Z]",
+    "number": r"^\s*[+-]?(0[0-9a-zA-Z]|[0-9]{16})",
 }
 
 
@@ -23,17 +23,13 @@ def column_names(file: File, table: Table) -> list[str]:
     """Return the names of a file's columns.
 
     Raises:
-        DataError: it is no CSV file, or two columns have one name.
+        DataError: it is no CSV file.
     """
     try:
         with _opened(file, table, None, []) as reader:
-            names = list(reader.schema.names)
+            return list(reader.schema.names)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _broken(file, error) from error
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"{file.name}: two columns have the name {name!r}")
-    return names
 
 
 def read(file: File, table: Table, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -52,7 +48,7 @@ def read(file: File, table: Table, names: Sequence[str]) -> Iterator[pa.RecordBa
         first, lines = uneven[0], 0 if table.header else 1
         raise DataError(
             f"{file.name}: row {first.number - lines}: {first.actual_columns} cells: "
-            f"{shown(first.text)}; allowed: {first.expected_columns} ({len(uneven)} such rows)"
+            f"{shown(first.text)}; allowed: {first.expected_columns} ({such_rows(len(uneven))})"
         )
 
 
@@ -87,15 +83,19 @@ def _opened(
         return "skip"
 
     delimiter = table.delimiter or ("\t" if file.suffix == ".tsv" else ",")
+    stream = file.system.open_input_stream(file.path, compression="detect")
     return csv.open_csv(
-        file.system.open_input_stream(file.path, compression="detect"),
+        pa.TransformInputStream(stream, _without_last_lines()),
         read_options=csv.ReadOptions(
             block_size=BLOCK_BYTES,
             use_threads=False,  # else rows have no numbers
             column_names=list(table.header) if table.header else None,
         ),
         parse_options=csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
+            delimiter=delimiter,
+            newlines_in_values=True,
+            ignore_empty_lines=False,  # else rows have other numbers
+            invalid_row_handler=skip,
         ),
         convert_options=csv.ConvertOptions(
             column_types={name: pa.string() for name in names or ()},
@@ -104,6 +104,22 @@ def _opened(
             null_values=[""],
         ),
     )
+
+
+def _without_last_lines() -> Callable[[pa.Buffer], bytes]:
+    """Return what leaves empty lines out of a stream of bytes where they stand at its end."""
+    held = b""
+
+    def leave_out(part: pa.Buffer) -> bytes:
+        nonlocal held
+        content: bytes = held + part.to_pybytes()
+        end = len(content.rstrip(b"\r\n"))
+        if end:  # the line break of the last line stays
+            end += 2 if content.startswith(b"\r\n", end) else 1
+        held = content[end:]
+        return content[:end]
+
+    return leave_out
 
 
 def _broken(file: File, error: Exception) -> DataError:

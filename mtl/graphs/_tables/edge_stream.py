@@ -54,16 +54,13 @@ class EdgeStream:
         """Yield chunks of columns after loops, duplicates and symmetry were seen to."""
         start = 0
         for columns in self._spill.chunks(names):
-            stop = start + len(columns["src"])
-            chosen = np.ones(stop - start, bool) if self._keep is None else self._keep[start:stop]
-            start = stop
-            if self._table.self_loops == "drop":
-                chosen = chosen & (columns["src"] != columns["dst"])
-            if not chosen.all():
+            if self._keep is not None:
+                chosen = self._keep[start : start + len(columns["src"])]
+                start += len(chosen)
                 columns = {name: values[chosen] for name, values in columns.items()}
             yield _both_ways(columns) if self._table.symmetrise else columns
         if self._table.self_loops == "add":
-            yield self._loops(names)
+            yield from self._loops(names)
 
     def _chunk(self, columns: Columns) -> EdgeChunk:
         return EdgeChunk(
@@ -76,12 +73,16 @@ class EdgeStream:
             splits={n: columns[f"split {n}"] for n in self._table.rules if f"split {n}" in columns},
         )
 
-    def _loops(self, names: list[str]) -> Columns:
-        """Return a loop for every node that has none: weight 1, features 0, labels missing."""
+    def _loops(self, names: list[str]) -> Iterator[Columns]:
+        """Yield a loop for every node that has none: weight 1, features 0, labels missing."""
         looped = np.zeros(self._num_src, bool)
         for columns in self._spill.chunks(["src", "dst"]):
             looped[columns["src"][columns["src"] == columns["dst"]]] = True
-        nodes = np.flatnonzero(~looped)
+        nodes, step = np.flatnonzero(~looped), self._spill.chunk_rows(names)
+        for start in range(0, len(nodes), step):
+            yield self._loops_of(nodes[start : start + step], names)
+
+    def _loops_of(self, nodes: np.ndarray, names: list[str]) -> Columns:
         columns = {name: self._spill.zeros(name, len(nodes)) for name in names}
         columns["src"] = columns["dst"] = nodes
         if "weight" in columns:
@@ -102,7 +103,7 @@ class EdgeStream:
         for part in range(parts):
             keys, rows, start = [], [], 0
             for columns in self._spill.chunks(["src", "dst"]):
-                key = self._keys(columns["src"].astype(np.int64), columns["dst"].astype(np.int64))
+                key = pair_keys(columns["src"], columns["dst"], self._num_src, self._table)
                 chosen = np.flatnonzero(mix(key.astype(np.uint64)) % np.uint64(parts) == part)
                 keys.append(key[chosen])
                 rows.append(start + chosen)
@@ -112,11 +113,12 @@ class EdgeStream:
             keep[np.concatenate(rows)[order[first]]] = True
         return keep
 
-    def _keys(self, src: np.ndarray, dst: np.ndarray) -> np.ndarray:
-        """Return a number for each pair of nodes; both directions share it where both will be."""
-        if self._table.symmetrise:
-            src, dst = np.minimum(src, dst), np.maximum(src, dst)
-        return np.asarray(dst * self._num_src + src)
+
+def pair_keys(src: np.ndarray, dst: np.ndarray, num_src: int, table: Edges) -> np.ndarray:
+    """Return a number for each pair of nodes; both directions share it where both will be."""
+    if table.symmetrise:
+        src, dst = np.minimum(src, dst), np.maximum(src, dst)
+    return np.asarray(dst.astype(np.int64) * num_src + src)
 
 
 def _both_ways(columns: Columns) -> Columns:

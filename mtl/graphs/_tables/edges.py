@@ -13,7 +13,7 @@ import pyarrow as pa
 from mtl.errors import ConfigError, DataError
 from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.check import edge_type_of, reverse_of
-from mtl.graphs._tables.edge_stream import EdgeStream
+from mtl.graphs._tables.edge_stream import EdgeStream, pair_keys
 from mtl.graphs._tables.feature_matrix import FeatureMatrix
 from mtl.graphs._tables.ids import IdMap
 from mtl.graphs._tables.options import Edges
@@ -50,7 +50,7 @@ class EdgeTable:
         }
         self._ids = ids
         self._targets, self._features = targets_of(table), FeatureMatrix(table)
-        self._rules = RowSplits(reader.path, table, hashed=True)
+        self._rules = RowSplits(reader.path, table)
         for column, node_type in self._ends.values():
             if reader.is_written(column):
                 keep = ids[node_type].kind == "strings"
@@ -101,15 +101,16 @@ class EdgeTable:
             )
 
     def _learn(self) -> None:
-        """Learn the statistics of features from the edges that train."""
+        """Learn the statistics of features from the edges of the graph that train."""
         if not self._table.features:
             return
-        default = next(iter(self._table.rules), None)
-        for batch in self._reader.batches(
-            self._features.columns | self._rules.columns, "statistics"
-        ):
-            splits = self._rules.of(batch, Faults())  # faults are told when all is read
-            train = np.ones(len(batch), bool) if default is None else splits[default] == 1
+        default, faults = next(iter(self._table.rules), None), Faults()  # told when all is read
+        names = self._features.columns | self._rules.columns | {self._table.src, self._table.dst}
+        for batch in self._reader.batches(names, "statistics"):
+            ends = {end: self._rows(end, batch, faults) for end in self._ends}
+            train = self._kept(ends)
+            if default is not None:
+                train &= self._splits(batch, ends, faults)[default] == 1
             self._features.learn(batch, train)
 
     def _fill(self, spill: Spill) -> None:
@@ -118,17 +119,26 @@ class EdgeTable:
         names = {c for target in self._targets.values() for c in target.columns}
         names |= self._features.columns | self._rules.columns | {table.src, table.dst}
         names |= {name for name in (table.weight, table.time) if name}
+        specs = [target.spec() for target in self._targets.values()]
+        num_classes = sum(spec.num_classes for spec in specs if spec.kind == "multilabel")
         faults = Faults()
         for batch in self._reader.batches(names, "reading"):
-            for part in self._features.parts(batch):
+            for part in self._features.parts(batch, num_classes):
                 columns = self._columns(part, faults)
-                known_ids = (columns["src"] >= 0) & (columns["dst"] >= 0)
-                if not known_ids.all():
-                    columns = {name: values[known_ids] for name, values in columns.items()}
+                kept = self._kept(columns)
+                if not kept.all():
+                    columns = {name: values[kept] for name, values in columns.items()}
                 spill.append(columns)
         faults.check()
         if not spill.num_rows:
             raise DataError(f"{self._reader.path}: there is no edge in it")
+        self._features.check(self._reader.path)
+
+    def _kept(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Say which edges are in the graph as far as `src` and `dst` tell: bool [edges]."""
+        src, dst = columns["src"], columns["dst"]
+        kept = (src >= 0) & (dst >= 0)
+        return np.asarray(kept & (src != dst) if self._table.self_loops == "drop" else kept)
 
     def _columns(self, batch: Batch, faults: Faults) -> dict[str, np.ndarray]:
         table = self._table
@@ -141,8 +151,18 @@ class EdgeTable:
             columns["features"] = self._features.encode(batch, faults)
         for name, target in self._targets.items():
             columns[f"label {name}"] = target.values(batch, faults)
-        splits = self._rules.of(batch, faults)
+        splits = self._splits(batch, columns, faults)
         return columns | {f"split {name}": values for name, values in splits.items()}
+
+    def _splits(
+        self, batch: Batch, ends: Mapping[str, np.ndarray], faults: Faults
+    ) -> dict[str, np.ndarray]:
+        """Return each split's part of the edges; both directions of one are drawn together."""
+        numbers = batch.ordinals
+        if self._table.symmetrise:
+            num_src = len(self._ids[self._edge_type[0]].again)
+            numbers = pair_keys(ends["src"], ends["dst"], num_src, self._table)
+        return self._rules.of(batch, faults) | self._rules.drawn(numbers)
 
     def _rows(self, end: str, batch: Batch, faults: Faults) -> np.ndarray:
         """Return the node at one end of each edge, int32 where it fits; -1 is unknown."""

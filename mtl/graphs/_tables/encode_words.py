@@ -30,20 +30,20 @@ class CategoricalEncoder(Encoder):
         return min(len(self._words.counts), self._max + 1)
 
     def _learn(self, array: pa.Array) -> np.ndarray:
-        codes, words = coded(array)
+        codes, words, _ = coded(array)
         if not self._words.too_many:
             self._words.add(codes, words)
         return np.asarray(codes < 0)
 
     def _encode(self, array: pa.Array, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        codes, words = coded(array)
+        codes, words, bad = coded(array)
         others = self._max if self._width > self._max else -1
         place = self._place
         columns = np.array([*(place.get(word, others) for word in words), -1])[codes]
         rows = np.flatnonzero(columns >= 0)
         out[:] = 0
         out[rows, columns[rows]] = 1
-        return codes < 0, (codes >= 0) & self._words.too_many
+        return codes < 0, bad | ((codes >= 0) & self._words.too_many)
 
 
 class BagEncoder(Encoder):
@@ -65,17 +65,21 @@ class BagEncoder(Encoder):
     def _encode(self, array: pa.Array, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         starts, members, bad = listed(array, self._separator)
         rows = np.repeat(np.arange(len(array)), np.diff(starts))
+        buckets, wrong = self._bucket(members)
+        bad[rows[wrong]] = True
+        there = buckets >= 0
         out[:] = 0
-        out[rows, self._bucket(members)] = 1
+        out[rows[there], buckets[there]] = 1
         return ~known(array), bad
 
-    def _bucket(self, members: pa.Array) -> np.ndarray:
-        """Return the bucket of each member; 3 and `3` are the same."""
+    def _bucket(self, members: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bucket of each member, -1 where it is missing; 3 and `3` are the same."""
         if pa.types.is_integer(members.type):
-            return self._bucket_of(members.to_numpy().astype(np.int64))
-        codes, words = coded(members)
-        hashed = [_integer(word) for word in words]
-        return np.asarray(self._bucket_of(np.array(hashed, np.int64))[codes])
+            buckets = self._bucket_of(members.fill_null(0).to_numpy())
+            return np.where(known(members), buckets, -1), np.zeros(len(members), bool)
+        codes, words, bad = coded(members)
+        hashed = np.array([_integer(word) for word in words], np.int64)
+        return np.append(self._bucket_of(hashed), -1)[codes], bad
 
     def _bucket_of(self, whole: np.ndarray) -> np.ndarray:
         """Return the bucket of integers: a small one is its own, all else is hashed."""
@@ -85,8 +89,8 @@ class BagEncoder(Encoder):
 
 
 def _integer(word: str) -> int:
-    """Return an integer as it is, a word as one beyond all buckets."""
-    if re.fullmatch(r"-?[0-9]{1,18}", word):
+    """Return an integer of 64 bits as it is, anything else as one beyond all buckets."""
+    if re.fullmatch(r"-?[0-9]{1,19}", word) and -(2**63) <= int(word) < 2**63:
         return int(word)
     return 2**62 + zlib.crc32(word.encode())
 
@@ -94,24 +98,22 @@ def _integer(word: str) -> int:
 class VectorEncoder(Encoder):
     """The numbers of a list of fixed length."""
 
+    _width = 0
+
     def __init__(self, column: str, separator: str) -> None:
         super().__init__(column)
-        self._separator, self._length = separator, -1
+        self._separator = separator
 
     @property
     def allowed(self) -> str:  # type: ignore[override]
-        return f"a list of {self._width} finite numbers, or nothing"
-
-    @property
-    def _width(self) -> int:
-        return max(self._length, 0)
+        told = f"a list of {self._width} finite numbers, or nothing"
+        return told if self._width else "a list of numbers in one of the rows at least"
 
     def learn(self, array: pa.Array, train: np.ndarray) -> None:
-        """Take rows into account; the first list that there is says the length."""
-        if self._length < 0:
-            starts, _, _ = listed(array, self._separator)
-            lengths = np.diff(starts)[known(array)]
-            self._length = int(lengths[0]) if len(lengths) else -1
+        """Take rows into account; the first list that holds anything says the length."""
+        if not self._width:
+            lengths = np.diff(listed(array, self._separator)[0])
+            self._width = int(next(iter(lengths[lengths > 0]), 0))
         super().learn(array, train)
 
     def _learn(self, array: pa.Array) -> np.ndarray:
@@ -120,6 +122,8 @@ class VectorEncoder(Encoder):
     def _encode(self, array: pa.Array, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         starts, members, bad = listed(array, self._separator)
         there = known(array)
+        if not self._width:
+            return ~there, np.ones(len(array), bool)
         bad |= there & (np.diff(starts) != self._width)
         fits = there & ~bad
         rows = np.repeat(np.arange(len(array)), np.diff(starts))

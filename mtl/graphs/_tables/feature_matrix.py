@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mtl.errors import DataError
 from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.options import Table
 from mtl.graphs._tables.uses import column_of_feature
@@ -24,6 +25,7 @@ class FeatureMatrix:
             for name, feature in table.features.items()
         }
         self.columns = {encoder.column for encoder in self._encoders.values()}
+        self._num_train = 0
 
     @property
     def width(self) -> int:
@@ -32,12 +34,25 @@ class FeatureMatrix:
 
     def learn(self, batch: Batch, train: np.ndarray) -> None:
         """Take the training rows of a batch into account."""
+        self._num_train += int(np.count_nonzero(train))
         for encoder in self._encoders.values():
             encoder.learn(batch.columns[encoder.column], train)
 
-    def parts(self, batch: Batch) -> list[Batch]:
-        """Cut a batch so that the features of each part take bounded memory."""
-        return batch.slices(max(CHUNK_BYTES // (4 * max(self.width, 1)), 1))
+    def parts(self, batch: Batch, more_bytes: int = 0) -> list[Batch]:
+        """Cut a batch so that features, and more bytes a row, take bounded memory."""
+        return batch.slices(max(CHUNK_BYTES // max(4 * self.width + more_bytes, 1), 1))
+
+    def check(self, path: str) -> None:
+        """Refuse features of which nothing was learned.
+
+        Raises:
+            DataError: no row of the table trains.
+        """
+        if self._encoders and not self._num_train:
+            raise DataError(
+                f"{path}: features are learned from the rows that train, and in the first split "
+                "there is none"
+            )
 
     def encode(self, batch: Batch, faults: Faults) -> np.ndarray:
         """Return the features of a batch, [rows, width], bfloat16 as uint16."""

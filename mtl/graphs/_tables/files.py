@@ -1,6 +1,7 @@
 """tables: which files a table has, on this machine or in an object store."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -79,24 +80,28 @@ def find(root: str, table: Table, path: str) -> list[File]:
         path: of the table in YAML.
 
     Raises:
-        ConfigError: a name matches no file, or a file is of no known format.
+        ConfigError: a name matches no file, a file is of no known format, or found twice.
     """
     files = []
     for name in table.files:
         where = f"{path}.files: {name!r}"
         address = _join(root, name)
         try:
-            infos = list(_matching(address))
+            found = [(system, info, _etag(system, info)) for system, info in _matching(address)]
+            hint = "" if found else _similar(address)
         except (OSError, ArrowException, ValueError, ImportError) as error:
             raise ConfigError(f"{where}: {address} cannot be listed: {error}") from error
-        if not infos:
-            raise ConfigError(f"{where}: there is no {address}{_similar(address)}")
-        files += [_file(address, system, info, table.format, where) for system, info in infos]
+        if not found:
+            raise ConfigError(f"{where}: there is no {address}{hint}")
+        files += [_file(address, *of_one, table.format, where) for of_one in found]
+    for file, count in Counter(file.name for file in files).items():
+        if count > 1:
+            raise ConfigError(f"{path}.files: {file} is found {count} times; its rows would be too")
     return files
 
 
 def _file(
-    address: str, system: FileSystem, info: FileInfo, format: Format | None, where: str
+    address: str, system: FileSystem, info: FileInfo, etag: str, format: Format | None, where: str
 ) -> File:
     kind = format or FORMATS.get(_suffix(info.path))
     if kind is None:
@@ -104,9 +109,7 @@ def _file(
         raise ConfigError(f"{where}: {info.path}: give `format`, or one of the suffixes {known}")
     scheme = urlsplit(address).scheme if _is_url(address) else ""
     name = f"{scheme}://{info.path.lstrip('/')}" if scheme else info.path
-    return File(
-        name, info.path, system, kind, (name, info.size, info.mtime_ns, _etag(system, info))
-    )
+    return File(name, info.path, system, kind, (name, info.size, info.mtime_ns, etag))
 
 
 def _matching(address: str) -> Iterator[tuple[FileSystem, FileInfo]]:

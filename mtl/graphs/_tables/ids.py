@@ -49,17 +49,17 @@ class DenseIds(IdMap):
 
     def __init__(self, values: np.ndarray) -> None:
         self._values = values
-        self._low = int(values.min(initial=np.iinfo(np.int64).max)) if len(values) else 0
-        spread = int(values.max()) - self._low + 1 if len(values) else 0
+        ends = (int(values.min()), int(values.max())) if len(values) else (0, -1)
+        self._low, self._high = ends
         rows = np.arange(len(values), dtype=_dtype(len(values)))
-        self._table = np.full(spread, UNKNOWN, rows.dtype)
+        self._table = np.full(self._high - self._low + 1, UNKNOWN, rows.dtype)
         self._table[values[::-1] - self._low] = rows[::-1]  # of several, the first stays
         self.again = self._table[values - self._low] != rows
 
     def rows(self, values: pa.Array) -> np.ndarray:
         """Return the row of each id."""
         wanted = _whole(values)
-        inside = (wanted >= self._low) & (wanted - self._low < len(self._table))
+        inside = (wanted >= self._low) & (wanted <= self._high)
         found = np.full(len(wanted), UNKNOWN, np.int64)
         found[inside] = self._table[wanted[inside] - self._low]
         return found

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 
 def _names(value: Any) -> Any:
-    """Take numbers for the words that they are written as."""
+    """Take numbers and truths for the words that they are written as."""
     if not isinstance(value, list):
         return value
-    return tuple(str(name) if type(name) is int else name for name in value)
+    return tuple(
+        str(name).lower() if isinstance(name, bool | int | float) else name for name in value
+    )
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]

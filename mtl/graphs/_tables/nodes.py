@@ -13,12 +13,11 @@ from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.feature_matrix import FeatureMatrix
 from mtl.graphs._tables.ids import IdMap, id_map
 from mtl.graphs._tables.options import Nodes
-from mtl.graphs._tables.places import Places
 from mtl.graphs._tables.reading import Reader
 from mtl.graphs._tables.splitting import RowSplits, node_splits
 from mtl.graphs._tables.targets import look, targets_of
 from mtl.graphs._tables.times import Clock
-from mtl.graphs._tables.values import integers, known
+from mtl.graphs._tables.values import MISSING, integers, known
 from mtl.graphs.writer import Chunks, GraphWriter
 
 
@@ -36,6 +35,8 @@ class NodeTable:
         self._type, self._reader, self._table, self._clock = node_type, reader, table, clock
         self._targets = targets_of(table)
         self._features = FeatureMatrix(table)
+        if table.id and reader.is_written(table.id):
+            reader.as_codes(table.id)
 
     def write(self, writer: GraphWriter) -> IdMap:
         """Write all of it; return the rows of the ids.
@@ -67,16 +68,12 @@ class NodeTable:
         self,
     ) -> tuple[IdMap, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return ids, times, labels and splits of all nodes."""
-        table, rules = self._table, RowSplits(self._reader.path, self._table, hashed=False)
-        if table.id and self._reader.is_written(table.id):
-            self._reader.as_codes(table.id)
+        table, rules = self._table, RowSplits(self._reader.path, self._table)
         names = {c for target in self._targets.values() for c in target.columns} | rules.columns
         names |= {name for name in (table.id, table.time) if name}
-        faults, places = Faults(), Places()
-        ids: list[pa.Array] = []
+        faults, ids = Faults(), list[pa.Array]()
         parts: dict[tuple[str, str], list[np.ndarray]] = {("time", ""): []}
         for batch in self._reader.batches(names, "reading"):
-            places.add(batch)
             ids.append(self._ids(batch, faults))
             if table.time:
                 times = self._clock.times(batch, table.time, self._reader.path, faults)
@@ -86,13 +83,13 @@ class NodeTable:
             for name, split in rules.of(batch, faults).items():
                 parts.setdefault(("split", name), []).append(split)
         faults.check()
-        if not len(places):
+        if not ids:
             raise DataError(f"{self._reader.path}: there is no row in it")
-        found = self._mapped(ids, places)
+        found = self._mapped(ids)
         joined = {key: np.concatenate(arrays) for key, arrays in parts.items() if arrays}
         labels = {name: joined["label", name] for name in self._targets}
         told = {name: array for (kind, name), array in joined.items() if kind == "split"}
-        splits = node_splits(table, len(places), told, labels)
+        splits = node_splits(table, len(found.again), told, labels)
         return found, joined.get(("time", ""), np.empty(0)), labels, splits
 
     def _ids(self, batch: Batch, faults: Faults) -> pa.Array:
@@ -104,11 +101,12 @@ class NodeTable:
         faults.note(batch, ~known(array), column, "an id in every row")
         if pa.types.is_string(array.type):
             return array.cast(pa.large_string())  # all together may be longer than 2 GB
-        values, bad = integers(array)
-        faults.note(batch, bad, column, "an integer or a string")
+        values, _ = integers(array)
+        none = known(array) & (values == MISSING)
+        faults.note(batch, none, column, "an integer above -2**63, or a string")
         return pa.array(values)
 
-    def _mapped(self, parts: list[pa.Array], places: Places) -> IdMap:
+    def _mapped(self, parts: list[pa.Array]) -> IdMap:
         """Return the map of all ids.
 
         Raises:
@@ -120,14 +118,22 @@ class NodeTable:
                 f"{path}.id: {column!r} holds integers in one file and strings in another; give "
                 f"{path}.types.{column}"
             )
-        ids = pa.concat_arrays(parts)
-        found = id_map(ids)
-        faults = Faults()
-        for file, rows, nodes in places.of(np.flatnonzero(found.again)):
-            twice = Batch(file, rows, 0, {column: ids.take(pa.array(nodes))})
-            faults.note(twice, np.ones(len(nodes), bool), column, "every id once")
-        faults.check()
+        found = id_map(pa.concat_arrays(parts))
+        if found.again.any():
+            self._tell(found.again, column)
         return found
+
+    def _tell(self, again: np.ndarray, column: str) -> None:
+        """Refuse ids that stand twice; they are read once more to say where.
+
+        Raises:
+            DataError: always.
+        """
+        faults, start = Faults(), 0
+        for batch in self._reader.batches({column}, "ids"):
+            faults.note(batch, again[start : start + len(batch)], column, "every id once")
+            start += len(batch)
+        faults.check()
 
     def _feature_chunks(self, split: np.ndarray | None, num_nodes: int) -> Chunks | None:
         """Learn from the nodes that train, and return the features of all as they are read."""
@@ -139,6 +145,7 @@ class NodeTable:
         for batch in self._reader.batches(matrix.columns, "statistics"):
             matrix.learn(batch, train[start : start + len(batch)])
             start += len(batch)
+        matrix.check(self._reader.path)
         return Chunks(matrix.width, matrix.dtype, self._encoded())
 
     def _encoded(self) -> Iterator[np.ndarray]:

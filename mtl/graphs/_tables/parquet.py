@@ -1,6 +1,6 @@
 """tables: rows of a Parquet file, as many at a time as fit a bound."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +10,7 @@ from mtl.graphs._tables.files import File
 
 BATCH_BYTES = 1 << 25
 MOST_ROWS = 1 << 17
+PART_ROWS = 1 << 12
 
 
 def header(file: File) -> tuple[list[str], int]:
@@ -32,11 +33,38 @@ def read(file: File, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         meta = parquet.metadata
         size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         row_bytes = max(size // max(meta.num_rows, 1), 1)
-        rows = min(max(BATCH_BYTES // row_bytes, 256), MOST_ROWS)
+        rows = min(max(BATCH_BYTES // row_bytes, 256), PART_ROWS, MOST_ROWS)
         try:
-            yield from parquet.iter_batches(rows, columns=list(names), use_threads=False)
+            yield from _joined(parquet.iter_batches(rows, columns=list(names), use_threads=False))
         except (OSError, pa.ArrowException) as error:
             raise _broken(file, error) from error
+
+
+def _joined(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Join small batches: a file does not say how large its rows are once they are decoded."""
+    held: list[pa.RecordBatch] = []
+    num_rows = num_bytes = 0
+    for part in map(_decoded, parts):
+        num_rows, num_bytes = num_rows + len(part), num_bytes + part.nbytes
+        if held and (num_rows > MOST_ROWS or num_bytes > BATCH_BYTES):
+            yield from _together(held)
+            held, num_rows, num_bytes = [], len(part), part.nbytes
+        held.append(part)
+    if held:
+        yield from _together(held)
+
+
+def _decoded(part: pa.RecordBatch) -> pa.RecordBatch:
+    """Write out what is stored as numbers of words."""
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in part.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=part.schema.names)
+
+
+def _together(parts: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    return list(pa.Table.from_batches(parts).combine_chunks().to_batches())
 
 
 def _opened(file: File) -> pq.ParquetFile:

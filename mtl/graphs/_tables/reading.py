@@ -1,5 +1,6 @@
 """tables: a table's rows in batches, whatever its files are, with the columns that SQL adds."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -38,7 +39,8 @@ class Reader:
         self._what = path.removeprefix("graph.").replace(".", " ")
         self._num_rows = 0  # of CSV files: nobody knows
         self._types: dict[str, str] = dict(table.types)
-        self._raw = self._resolved()
+        self._names: dict[str, list[str]] = {}
+        self._check_names()
 
     def is_written(self, name: str) -> bool:
         """Say whether a column is text in a CSV file that may be read as what is wanted."""
@@ -65,19 +67,20 @@ class Reader:
         Raises:
             DataError: a file is broken, or a value is not of the type that `types` asks for.
         """
-        raw = sorted({self._raw[name] for name in self._sql.needs(names)})
-        raw = raw or self._names[self.files[0].name][:1]  # some column, to count the rows
-        self._look([name for name in raw if self.files[0].format == "csv"])
+        raw = sorted(self._sql.needs(names))
+        if self.files[0].format == "csv":
+            self._look(raw)
         faults, before = Faults(), 0
         for file in self.files:
             done = 0
-            for records in self._records(file, raw):
+            some = raw or self._names[file.name][:1]  # any column, to count the rows
+            for records in self._records(file, some):
                 rows = np.arange(done + 1, done + 1 + records.num_rows)
                 columns = dict(zip(records.schema.names, records.columns, strict=True))
                 batch = self._typed(Batch(file.name, rows, before, columns), faults)
                 done += len(rows)
                 self._report(f"{self._what}: {doing}", before + done, self._num_rows)
-                if len(chosen := self._computed(batch, names)):
+                if len(chosen := self._computed(batch, names, faults)):
                     yield chosen
             before += done
         faults.check()
@@ -97,69 +100,70 @@ class Reader:
     def _typed(self, batch: Batch, faults: Faults) -> Batch:
         columns = {}
         for name, column in batch.columns.items():
-            try:
-                kind = self._types.get(name)
-                columns[name], bad = as_type(column, kind) if kind else (plain(column), None)
-            except pa.ArrowException as error:
-                hint = f"give {self.path}.types.{name}"
-                raise DataError(f"{batch.file}: column {name!r}: {error}; {hint}") from error
-            if bad is not None:
-                faults.note(batch, bad, name, f"{self._types[name]}, as {self.path}.types says")
+            kind = self._types.get(name)
+            columns[name], bad = as_type(column, kind) if kind else plain(column)
+            faults.note(batch, bad, name, self._allowed(name))
         return Batch(batch.file, batch.rows, batch.first, columns)
 
-    def _computed(self, batch: Batch, names: set[str]) -> Batch:
+    def _allowed(self, name: str) -> str:
+        if name in self._types:
+            return f"{self._types[name]}, as {self.path}.types says"
+        advice = "cast it" if name in self._sql else f"give {self.path}.types.{name}: text"
+        return f"what fits 64 bits; {advice}"
+
+    def _computed(self, batch: Batch, names: set[str], faults: Faults) -> Batch:
         if not self._sql.any(names):
             columns = {name: batch.columns[name] for name in names}
             return Batch(batch.file, batch.rows, batch.first, columns)
         given = pa.table({**batch.columns, ROW: np.arange(len(batch))})
         found = self._sql.apply(given, names, batch.file, batch.rows)
         rows = batch.rows[found[ROW].to_numpy()]
-        columns = {name: plain(found[name]) for name in names}
-        return Batch(batch.file, rows, batch.first, columns)
+        columns = {name: found[name].combine_chunks() for name in names}
+        return self._typed(Batch(batch.file, rows, batch.first, columns), faults)
 
-    def _resolved(self) -> dict[str, str]:
-        """Return the column of the files for each name; refuse all names that there are not."""
+    def _check_names(self) -> None:
+        """Refuse columns that there are not, and names that SQL cannot tell apart."""
         if len({file.format for file in self.files}) > 1:
             raise ConfigError(f"{self.path}.files: one table is either Parquet or CSV, not both")
-        self._names: dict[str, list[str]] = {}
         for file in self.files:
             self._names[file.name], num_rows = _header(file, self.table)
             self._num_rows += num_rows
+        columns = self.table.columns
         exact = {n: f"{self.path}.{o}" for n, o in uses(self.table) if n not in self._sql}
-        in_sql = self._sql.needs(set(self.table.columns))
-        wrong = [text for n, path in exact.items() if (text := self._missing(n, path))]
-        wrong += [text for n, path in in_sql.items() if (text := self._missing(n, path, fold=True))]
+        in_sql = self._sql.needs(set(columns))
+        used = [*exact.items(), *in_sql.items()]
+        wrong = [text for name, path in used if (text := self._missing(name, path))]
+        there = {name.lower() for names in self._names.values() for name in names}
         for name, path in self._sql.paths.items():
-            if self._find(name, self._names[self.files[0].name], fold=True):
+            if name.lower() in there:
                 wrong.append(f"{path}: the files have a column of this name; choose another")
         if wrong:
             raise ConfigError("\n".join(wrong))
-        first = self._names[self.files[0].name]
-        found = {name: name for name in exact}
-        found |= {name: str(self._find(name, first, fold=True)) for name in in_sql}
-        if in_sql and len({name.lower() for name in found.values()}) < len(set(found.values())):
+        known = {*exact, *in_sql, *columns}
+        if self._sql.any(set(columns)) and len({name.lower() for name in known}) < len(known):
             raise ConfigError(
                 f"{self.path}: SQL cannot tell columns apart that differ in case alone"
             )
-        return found
 
-    def _missing(self, name: str, path: str, *, fold: bool = False) -> str | None:
+    def _missing(self, name: str, path: str) -> str | None:
         """Say which file has no such column, if one has none."""
         for file, names in self._names.items():
-            if not self._find(name, names, fold=fold):
-                there = ", ".join([*names, *self.table.columns])
-                hint = nearest(name, [*names, *self.table.columns])
-                return f"{path}: {file} has no column {name!r}{hint} (there are: {there})"
+            if name not in names:
+                there = [*names, *self.table.columns]
+                hint = f"{nearest(name, there)} (there are: {', '.join(there)})"
+                return f"{path}: {file} has no column {name!r}{hint}"
         return None
-
-    @staticmethod
-    def _find(name: str, names: list[str], *, fold: bool) -> str | None:
-        """Return the column of this name; SQL's names may differ in case."""
-        if name in names or not fold:
-            return name if name in names else None
-        return next((other for other in names if other.lower() == name.lower()), None)
 
 
 def _header(file: File, table: Table) -> tuple[list[str], int]:
-    """Return the names of a file's columns and how many rows it has, 0 where only reading tells."""
-    return parquet.header(file) if file.format == "parquet" else (csv.column_names(file, table), 0)
+    """Return the names of a file's columns and how many rows it has, 0 where only reading tells.
+
+    Raises:
+        DataError: the file is broken, or two columns have one name.
+    """
+    is_csv = file.format == "csv"
+    names, num_rows = (csv.column_names(file, table), 0) if is_csv else parquet.header(file)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{file.name}: two columns have the name {twice[0]!r}")
+    return names, num_rows

@@ -1,5 +1,6 @@
 """tables: mapped edges on the disk, so that tables are read once and memory holds one part."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -45,15 +46,18 @@ class Spill:
         """Yield the rows in order, with some columns."""
         for name in wanted:
             self._files[name].flush()
-        sizes = {n: int(np.prod(self._widths[n], dtype=int)) for n in wanted}
-        row_bytes = sum(self._dtypes[n].itemsize * sizes[n] for n in wanted)
-        step = max(CHUNK_BYTES // max(row_bytes, 1), 1)
+        step = self.chunk_rows(wanted)
         for start in range(0, self.num_rows, step):
             count = min(step, self.num_rows - start)
-            yield {name: self._read(name, start, count, sizes[name]) for name in wanted}
+            yield {name: self._read(name, start, count) for name in wanted}
 
-    def _read(self, name: str, start: int, count: int, width: int) -> np.ndarray:
-        file, dtype = self._files[name], self._dtypes[name]
+    def chunk_rows(self, names: list[str]) -> int:
+        """Return how many rows of some columns a chunk holds."""
+        row_bytes = sum(self._dtypes[n].itemsize * math.prod(self._widths[n]) for n in names)
+        return max(CHUNK_BYTES // max(row_bytes, 1), 1)
+
+    def _read(self, name: str, start: int, count: int) -> np.ndarray:
+        file, dtype, width = self._files[name], self._dtypes[name], math.prod(self._widths[name])
         values = np.fromfile(file.name, dtype, count * width, offset=start * width * dtype.itemsize)
         return values.reshape(count, *self._widths[name])
 

@@ -28,24 +28,28 @@ class RowSplits:
     Args:
         path: of the table in YAML.
         table: its options.
-        hashed: whether rows are drawn one by one, too: those of edges.
     """
 
-    def __init__(self, path: str, table: Table, *, hashed: bool) -> None:
+    def __init__(self, path: str, table: Table) -> None:
         self._path = f"{path}.split" if table.split else f"{path}.splits"
-        kinds = (ColumnSplit, TemporalSplit, *((RandomSplit,) if hashed else ()))
-        self._rules = {name: rule for name, rule in table.rules.items() if isinstance(rule, kinds)}
-        self._columns = {name: column_of_split(table, name) or "" for name in self._rules}
-        self.columns = set(filter(None, self._columns.values()))
+        rules, told = table.rules.items(), (ColumnSplit, TemporalSplit)
+        self._told = {name: rule for name, rule in rules if isinstance(rule, told)}
+        self._random = {name: rule for name, rule in rules if isinstance(rule, RandomSplit)}
+        self._columns = {name: column_of_split(table, name) or "" for name in self._told}
+        self.columns = set(self._columns.values())
 
     def of(self, batch: Batch, faults: Faults) -> dict[str, np.ndarray]:
-        """Return each split's part of a batch, uint8 [rows]."""
-        return {name: self._one(name, rule, batch, faults) for name, rule in self._rules.items()}
+        """Return the part of each row, uint8 [rows], in each split that its columns tell."""
+        return {name: self._one(name, rule, batch, faults) for name, rule in self._told.items()}
+
+    def drawn(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Return parts that are drawn at random, uint8 [rows]; equal numbers draw the same one."""
+        return {
+            name: hashed_split(numbers, rule.train, rule.seed, val=rule.val, test=rule.test)
+            for name, rule in self._random.items()
+        }
 
     def _one(self, name: str, rule: Split, batch: Batch, faults: Faults) -> np.ndarray:
-        if isinstance(rule, RandomSplit):
-            shares = {"val": rule.val, "test": rule.test}
-            return hashed_split(batch.ordinals, rule.train, rule.seed, **shares)
         column = self._columns[name]
         array = batch.columns[column]
         if isinstance(rule, TemporalSplit):
@@ -53,9 +57,10 @@ class RowSplits:
             faults.note(batch, bad, column, "a date or an integer, or nothing")
             split = temporal_split(times, moment_of(rule.val_from), moment_of(rule.test_from))
             return np.asarray(np.where(times == MISSING, 0, split), np.uint8)
-        codes, words = coded(array)
+        codes, words, bad = coded(array)
         numbers = np.array([*(PARTS.get(word.lower(), 4) for word in words), 0], np.uint8)[codes]
-        faults.note(batch, numbers == 4, column, "train, val, test, none or nothing, or 0 to 3")
+        allowed = "train, val, test, none or nothing, or 0 to 3"
+        faults.note(batch, bad | (numbers == 4), column, allowed)
         return np.asarray(numbers)
 
     def _times(
@@ -65,7 +70,7 @@ class RowSplits:
         if known(array).any() and dates != (not is_number(array)):
             what = "dates" if dates else "integers"
             raise ConfigError(f"{self._path}: val_from and test_from are {what}, {column!r} not")
-        return moments(array, "microseconds") if dates else integers(array)
+        return moments(array) if dates else integers(array)
 
 
 def is_number(array: pa.Array) -> bool:

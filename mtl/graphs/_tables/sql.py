@@ -120,10 +120,12 @@ class Expressions:
 
 def _connect() -> duckdb.DuckDBPyConnection:
     """Connect to an empty database that reaches no file and keeps the order of rows."""
-    return duckdb.connect(
-        ":memory:",
-        config={"threads": 1, "enable_external_access": "false", "lock_configuration": "true"},
+    connection = duckdb.connect(
+        ":memory:", config={"threads": 1, "enable_external_access": "false"}
     )
+    connection.execute("SET TimeZone = 'UTC'")  # else hours are those of this machine
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 @cache
@@ -135,7 +137,8 @@ def _parser() -> duckdb.DuckDBPyConnection:
 def _unsteady() -> frozenset[str]:
     """Return the functions that may give another value the next time: tables are read twice."""
     steady = "bool_or(coalesce(stability, 'CONSISTENT') = 'CONSISTENT')"
-    query = f"SELECT function_name FROM duckdb_functions() GROUP BY 1 HAVING NOT {steady}"
+    scalars = "duckdb_functions() WHERE function_type = 'scalar'"
+    query = f"SELECT function_name FROM {scalars} GROUP BY 1 HAVING NOT {steady}"
     return frozenset(row[0] for row in _parser().sql(query).fetchall())
 
 
@@ -156,26 +159,35 @@ def _columns_of(sql: str, path: str) -> set[str]:
     selected = statement["node"].get("select_list", [])
     if more or len(selected) != 1 or statement["node"]["from_table"]["type"] != "EMPTY":
         raise ConfigError(f"{path}: expected one expression, found {sql!r}")
-    names: set[str] = set()
-    inner: set[str] = set()
     for node in _nodes(selected[0]):
-        kind = node.get("class")
-        if kind in ("WINDOW", "SUBQUERY", "STAR") or _called(node) in _aggregates():
+        if node.get("class") in ("WINDOW", "SUBQUERY", "STAR") or _called(node) in _aggregates():
             raise ConfigError(f"{path}: expected SQL over the columns of one row, found {sql!r}")
-        if _called(node) in _unsteady():
+        if _called(node) in _unsteady() or _is_age_today(node):
             name = node["function_name"]
             raise ConfigError(f"{path}: {name}() is another value each time; give a constant")
-        if kind == "COLUMN_REF":
-            names.add(node["column_names"][0])
-        if kind == "LAMBDA":
-            inner |= {
-                ref["column_names"][0] for ref in _nodes(node["lhs"]) if "column_names" in ref
-            }
-    return names - inner
+    return _named(selected[0])
+
+
+def _named(tree: Any) -> set[str]:
+    """Return the columns that a JSON tree names; the variables of a lambda are none."""
+    if isinstance(tree, list):
+        return set[str]().union(*map(_named, tree))
+    if not isinstance(tree, dict):
+        return set()
+    if tree.get("class") == "COLUMN_REF":
+        return {tree["column_names"][0]}
+    if tree.get("class") == "LAMBDA":
+        return _named(tree["expr"]) - _named(tree["lhs"])
+    return _named(list(tree.values()))
 
 
 def _called(node: Mapping[str, Any]) -> str:
     return str(node["function_name"]) if node.get("class") == "FUNCTION" else ""
+
+
+def _is_age_today(node: Mapping[str, Any]) -> bool:
+    """Say whether a call is age(x), which counts from today, though DuckDB calls it steady."""
+    return _called(node) == "age" and len(node.get("arguments") or node["children"]) == 1
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from mtl.graphs._tables.options import Table
 from mtl.graphs._tables.reading import Reader
 from mtl.graphs._tables.statistics import Words
 from mtl.graphs._tables.uses import columns_of_label
-from mtl.graphs._tables.values import coded, known, listed, numbers, truths
+from mtl.graphs._tables.values import coded, known, listed, numbers, respelled, truths
 
 MOST_CLASSES = 100_000
 LARGEST = float(np.finfo(np.float32).max)
@@ -71,7 +71,7 @@ class Classes:
     def __init__(self, given: tuple[str, ...] | None) -> None:
         self.given = given
         self._found = Words()
-        self._place: dict[str, int] | None = None
+        self._places: dict[pa.DataType, dict[str, int]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,18 +81,29 @@ class Classes:
     def add(self, array: pa.Array) -> None:
         """Find the classes of some rows."""
         if len(self._found.counts) <= MOST_CLASSES:
-            self._found.add(*coded(array))
+            codes, words, _ = coded(array)
+            self._found.add(codes, words)
 
     def numbers(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Return the class of each row, -1 where it is missing, and which rows have another."""
-        self._place = self._place or {name: number for number, name in enumerate(self.names)}
-        codes, words = coded(array)
-        place = np.array([*(self._place.get(word, -1) for word in words), -1])[codes]
-        return place, (codes >= 0) & ((place < 0) | (len(self.names) > MOST_CLASSES))
+        place = self._placed(array.type)
+        codes, words, bad = coded(array)
+        found = np.array([*(place.get(word, -1) for word in words), -1])[codes]
+        return found, bad | ((codes >= 0) & ((found < 0) | (len(self.names) > MOST_CLASSES)))
+
+    def _placed(self, kind: pa.DataType) -> dict[str, int]:
+        """Return the number of each class by the word that a column of a type has for it."""
+        if kind not in self._places:
+            names = self.names
+            spelled = {word: number for number, word in enumerate(respelled(names, kind))}
+            self._places[kind] = spelled | {name: number for number, name in enumerate(names)}
+        return self._places[kind]
 
     @property
     def allowed(self) -> str:
         """Say which classes there are, for errors."""
+        if not self.names:
+            return "a word or a number, or nothing"
         if len(self.names) > MOST_CLASSES:
             return f"one of at most {MOST_CLASSES} classes; is it a regression?"
         some = ", ".join(self.names[:20]) + (" ..." if len(self.names) > 20 else "")

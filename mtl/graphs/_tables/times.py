@@ -5,7 +5,7 @@ import numpy as np
 from mtl.errors import ConfigError
 from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.splitting import is_number
-from mtl.graphs._tables.values import MISSING, integers, moments
+from mtl.graphs._tables.values import MISSING, integers, known, moments
 
 
 class Clock:
@@ -22,12 +22,13 @@ class Clock:
         """
         array = batch.columns[column]
         kind = "integers" if is_number(array) else "dates"
-        other_path, other = self._first = self._first or (path, kind)
-        if kind != other:
-            raise ConfigError(
-                f"{path}.time: {column!r} holds {kind}, but the times of {other_path} are {other}: "
-                "they cannot be compared"
-            )
-        times, bad = integers(array) if kind == "integers" else moments(array, "microseconds")
+        if known(array).any():  # else nothing says what it is
+            other_path, other = self._first = self._first or (path, kind)
+            if kind != other:
+                raise ConfigError(
+                    f"{path}.time: {column!r} holds {kind}, but the times of {other_path} are "
+                    f"{other}: they cannot be compared"
+                )
+        times, bad = integers(array) if kind == "integers" else moments(array)
         faults.note(batch, bad | (times == MISSING), column, "a date or an integer in every row")
         return times

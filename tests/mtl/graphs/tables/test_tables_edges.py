@@ -6,10 +6,13 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mtl.graphs._tables import edge_stream, spill
+from mtl.graphs._tables import edge_stream, feature_matrix, spill
+from mtl.graphs._tables.batch import Batch
+from mtl.graphs._tables.feature_matrix import FeatureMatrix
+from mtl.graphs._tables.options import Edges
 from mtl.graphs.splits import hashed_split
 
 FOLLOWS, FOLLOWED = ("n", "follows", "n"), ("n", "rev_follows", "n")
@@ -55,6 +58,7 @@ def reference(pairs, duplicates, self_loops, direction):
 )
 def test_edges_are_those_of_the_reference(build, pairs, options):
     wanted, direction = reference(pairs, **options), options["direction"]
+    assume(wanted)  # a table without an edge is refused
     a, b = zip(*pairs, strict=True)
     columns = {"src": a, "dst": b, "w": [float(i) for i in range(len(pairs))]}
     store = build(
@@ -107,7 +111,6 @@ def test_a_reverse_relation_has_weights_times_and_features_but_no_labels_and_spl
 
 
 def test_both_directions_of_an_edge_have_its_label_and_split_and_an_added_loop_none(build):
-    rows = np.arange(3)
     store = build(
         {"n.parquet": {"id": [0, 1, 2, 3]},
          "e.parquet": {"src": [0, 1, 2], "dst": [1, 2, 3], "y": ["a", "b", "c"],
@@ -119,7 +122,7 @@ def test_both_directions_of_an_edge_have_its_label_and_split_and_an_added_loop_n
                        "m": {"kind": "multilabel", "num_classes": 2}},
         }},
     )  # fmt: skip
-    split = hashed_split(rows, 0.6, 0).tolist()
+    split = hashed_split(np.array([4, 9, 14]), 0.6, 0).tolist()  # 4 * dst + src
     csc = store.topology().edges[FOLLOWS]
     dst = np.repeat(np.arange(4), np.diff(csc.colptr))
     pairs = list(zip(csc.row.tolist(), dst.tolist(), strict=True))
@@ -186,3 +189,20 @@ def test_memory_does_not_grow_with_the_edges(tmp_path):
         peaks.append(int(ended.stdout))
     stored = 8 * (sizes[1] - sizes[0])  # the least that each edge would take: source and weight
     assert peaks[1] - peaks[0] < stored
+
+
+def test_loops_that_are_added_come_in_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(spill, "CHUNK_BYTES", 100)
+    spilled = spill.Spill(tmp_path)
+    spilled.append({"src": np.array([7, 1]), "dst": np.array([7, 2])})
+    table = Edges(files=("e.csv",), self_loops="add")
+    chunks = list(edge_stream.EdgeStream(spilled, table, 50, {}, tmp_path).forward())
+    spilled.close()
+    assert max(len(chunk.src) for chunk in chunks) == 100 // 16
+    assert sorted(np.concatenate([chunk.dst for chunk in chunks])) == sorted([2, *range(50)])
+
+
+def test_wide_labels_make_short_parts():
+    batch = Batch("e.csv", np.arange(100), 0, {"x": pa.array(range(100))})
+    parts = FeatureMatrix(Edges(files=("e.csv",))).parts(batch, feature_matrix.CHUNK_BYTES // 40)
+    assert [len(part) for part in parts] == [40, 40, 20]

@@ -224,3 +224,29 @@ def test_a_hash_never_changes(nodes):
 
 def test_numbers_that_only_rounding_tells_apart_are_equal(nodes):
     assert np.abs(features(nodes, [0.1, 0.1, 0.1], "numeric")).max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [["zeta"], ["alpha", ""], ["alpha"], ["", None], []],
+        pa.array([[9.5], [1.5, None], [1.5], [float("nan")], []], pa.list_(pa.float64())),
+        pa.array([[99], [77, None], [77], [None], []], pa.list_(pa.int32())),
+        ["[zeta]", "alpha,,", "alpha", "[,]", "[]"],
+    ],
+)
+def test_a_missing_member_of_a_bag_sets_no_bucket(nodes, values):
+    found = features(nodes, values, {"kind": "bag", "num_buckets": 8})
+    assert found.sum(axis=1).tolist() == [1, 1, 1, 0, 0]
+    assert np.array_equal(found[1], found[2])
+
+
+def test_an_integer_of_a_bag_is_the_same_as_a_word(nodes):
+    bag = {"kind": "bag", "num_buckets": 1000}
+    for large in (1234567890123456789, -(2**63), 2**63 - 1):
+        assert np.array_equal(features(nodes, [[large]], bag), features(nodes, [[str(large)]], bag))
+
+
+def test_numbers_of_a_vector_may_be_aligned_with_spaces(nodes):
+    spaces = {"kind": "vector", "separator": " "}
+    assert features(nodes, ["[ 1. 20.]", "[30.  4.]"], spaces).tolist() == [[1, 20], [30, 4]]

@@ -15,6 +15,7 @@ WORDS = ["b", "a", "", "\u00fc", "ab"]
     ("kind", "ids", "others"),
     [
         (DenseIds, [5, 3, 9], [4, 2, 10, -(2**63)]),
+        (DenseIds, [-5, 1, 2], [0, 3, 2**63 - 1]),
         (IntegerIds, FAR, [4, 10**12 + 1, -(2**63)]),
         (TextIds, WORDS, ["c", "ba", "abc"]),
     ],

@@ -1,5 +1,8 @@
 """Labels and splits of nodes and edges are what the columns and rules say."""
 
+import datetime as dt
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -150,3 +153,69 @@ def test_edges_may_be_classified_by_their_training_rows_alone(build):
     columns = {"x": [0.0, 2.0, 100.0], "part": ["train", "train", "val"]}
     store, who = owner(build, columns, True, features={"x": "numeric"}, split={"column": "part"})
     assert store.edge_features(who).tolist() == [[-1], [1], [99]]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("values", "classes", "numbers"),
+    [
+        ([True, False], [False, True], [1, 0]),
+        ([True, False], ["False", "True"], [1, 0]),
+        ([1.5, 2.0, None], ["2", "1.50"], [1, 0, -1]),
+        ([3.0, 1.5], [1.5, 3], [1, 0]),
+        ([dt.date(2024, 1, 2), dt.date(2024, 1, 1)], ["2024-01-01", "2024-01-02 00:00:00"], [1, 0]),
+        (["1.50", "1.5"], ["1.5", "1.50"], [1, 0]),
+    ],
+)
+def test_given_classes_are_found_as_the_type_of_the_column_writes_them(
+    build, on_edges, values, classes, numbers
+):
+    label = {"kind": "class", "classes": classes}
+    store, who = owner(build, {"y": values}, on_edges, labels={"y": label})
+    assert store.label(who, "y").values.tolist() == numbers
+
+
+def test_whole_numbers_of_any_length_are_classes_of_their_own(build):
+    large = pa.array([Decimal(2**53 + 1), Decimal(2**53), None], pa.decimal128(20, 0))
+    store, who = owner(build, {"y": large}, False, labels={"y": "class"})
+    assert store.label(who, "y").classes == (str(2**53), str(2**53 + 1))
+
+
+def test_dates_are_named_without_a_time_that_they_do_not_have(build):
+    days = pa.array([0, 10**18], pa.timestamp("us"))  # Python knows no year after 9999
+    store, who = owner(build, {"y": days}, False, labels={"y": "class"})
+    assert store.label(who, "y").classes[0] == "1970-01-01"
+    assert store.label(who, "y").num_classes == 2
+
+
+def test_only_the_brackets_around_a_text_are_those_of_a_list(build):
+    lists = ["Drama,Action (US)", "['Drama', '{x}']", "[]", None]
+    store, who = owner(build, {"y": lists}, False, labels={"y": "multilabel"})
+    assert store.label(who, "y").classes == ("Action (US)", "Drama", "{x}")
+    assert store.label(who, "y").values.tolist() == [[1, 1, 0], [0, 1, 1], [0] * 3, [-1] * 3]
+
+
+def test_features_of_edges_are_learned_from_those_of_the_graph(build):
+    columns = {"src": [1, 2, 99, 1], "dst": [2, 1, 1, 1], "x": [0.0, 2.0, 1e3, 1e3]}
+    options = {"unknown_ids": "drop", "self_loops": "drop", "features": {"x": "numeric"}}
+    store = build(
+        {"n.parquet": {"id": [1, 2]}, "e.parquet": columns},
+        nodes={"n": {"files": "n.parquet", "id": "id"}},
+        edges={"n__to__n": {"files": "e.parquet", **options}},
+    )
+    assert sorted(store.edge_features(EDGE).tolist()) == [[-1], [1]]
+
+
+def test_both_directions_of_a_symmetrised_edge_are_drawn_together(build):
+    pairs = [(a, b) for a in range(30) for b in range(30)]
+    columns = {"src": [a for a, _ in pairs], "dst": [b for _, b in pairs]}
+    store = build(
+        {"n.parquet": {"id": list(range(30))}, "e.parquet": columns},
+        nodes={"n": {"files": "n.parquet"}},
+        edges={"n__to__n": {"files": "e.parquet", "symmetrise": True, "split": "random"}},
+    )
+    csc, part = store.topology().edges[EDGE], {}
+    dst = np.repeat(np.arange(30), np.diff(csc.colptr))
+    for a, b, split in zip(csc.row.tolist(), dst.tolist(), store.split(EDGE), strict=True):
+        assert part.setdefault(frozenset((a, b)), split) == split
+    assert set(part.values()) == {1, 2, 3}

@@ -132,7 +132,7 @@ def test_all_mistakes_of_names_of_files_columns_and_sql_are_told_at_once(build):
     files = {"n.csv": "id,age,Total\n1,2,3\n", "m.csv": "id\n1\n", "e.csv": "src,dst\n1,1\n"}
     options = {
         "features": {"agee": "numeric", "t": {"kind": "numeric", "column": "total"}},
-        "columns": {"d": "ages * 2", "TOTAL": "1", "fine": "total + age"},
+        "columns": {"d": "ages * 2", "TOTAL": "1", "fine": "Total + age"},
         "where": "idd > 3",
     }
     with pytest.raises(ConfigError) as caught:
@@ -169,6 +169,7 @@ def test_all_mistakes_of_names_of_files_columns_and_sql_are_told_at_once(build):
         ("1), (2", "expected one expression, found '1), (2'"),
         ("age; drop table rows", "syntax error at or near"),
         ("age + name", "Binder Error: No function matches"),
+        ("epoch(age(name::timestamp))", "age() is another value each time; give a constant"),
         ("agee(id)", "Catalog Error: Scalar Function with name agee does not exist!"),
     ],
 )

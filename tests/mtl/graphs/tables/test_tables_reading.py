@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import sys
+from decimal import Decimal
 
 import fsspec
 import numpy as np
@@ -13,7 +14,10 @@ import pytest
 
 from mtl.graphs import Source
 from mtl.graphs._tables import csv, parquet
+from mtl.graphs._tables.files import find
+from mtl.graphs._tables.options import Nodes
 from mtl.graphs.cache import open_graph
+from mtl.graphs.tables import Tables
 
 
 def classes(build, text, name="n.csv", **options):
@@ -33,8 +37,10 @@ def classes(build, text, name="n.csv", **options):
         (["true", "False"], ("false", "true")),
         (["yes", "no"], ("no", "yes")),
         (["NA", "DE"], ("DE", "NA")),
-        (["2024-01-31", "2024-01-30T10:00:00Z"], ("2024-01-30 10:00:00", "2024-01-31 00:00:00")),
+        (["2024-01-31", "2024-01-30T10:00:00Z"], ("2024-01-30 10:00:00", "2024-01-31")),
         (["9007199254740993", "9007199254740992"], ("9007199254740992", "9007199254740993")),
+        (["12345678901234567890", "7"], ("7", "12345678901234567890")),
+        (["1234567890123456.5", "+1.1"], ("+1.1", "1234567890123456.5")),
         (["0x10", "1_0"], ("0x10", "1_0")),
         (["1_0", "2"], ("1_0", "2")),
         (["\u0663", "\u0664"], ("\u0663", "\u0664")),
@@ -53,8 +59,8 @@ def test_a_type_may_show_late(build, monkeypatch):
 def test_types_decide_otherwise(build):
     assert classes(build, "x,y\n1,07\n2,7\n", types={"y": "integer"}) == ("7",)
     assert classes(build, "x,y\n1,7\n2,7.0\n", types={"y": "text"}) == ("7", "7.0")
-    table = {"y": [1, 2, None]}
-    assert classes(build, table, "n.parquet", types={"y": "boolean"}) == ("true",)
+    table = {"y": [1, 0, None]}
+    assert classes(build, table, "n.parquet", types={"y": "boolean"}) == ("false", "true")
     assert classes(build, {"y": ["1", " 2", None]}, "n.parquet", types={"y": "number"}) == (
         "1",
         "2",
@@ -147,7 +153,7 @@ def test_without_an_id_the_number_of_the_row_is_it(build):
 
 def test_columns_may_use_those_above_and_where_any(build):
     options = {
-        "columns": {"double": "X * 2", "more": "double + length(name)"},
+        "columns": {"double": "x * 2", "more": "double + length(name)"},
         "where": "more > 5 AND try_cast(name AS int) IS NULL",
         "features": {"more": {"kind": "numeric", "transform": "none"}},
     }
@@ -208,6 +214,7 @@ def test_batches_of_any_size_make_the_same_graph(build, monkeypatch):
 def test_to_read_a_configuration_needs_neither_arrow_nor_duckdb_nor_numba():
     code = """
 import sys
+from decimal import Decimal
 from mtl.graphs import Source
 Source.read({"type": "tables", "nodes": {"n": {"files": "n.csv", "features": {"x": "numeric"}}}})
 print(sorted({"pyarrow", "duckdb", "numba", "torch", "fsspec"} & set(sys.modules)))
@@ -224,3 +231,86 @@ def test_progress_is_told(build, tmp_path):
     open_graph(Source.read(tree), report=lambda *what: told.append(what))
     doing = ("reading", "statistics", "features")
     assert told[:3] == [(f"nodes n: {what}", 3, 3) for what in doing]
+
+
+@pytest.mark.parametrize(
+    ("name", "ages"),
+    [
+        ("n.csv", "id,age\n1,nan\n2,20.5\n3,5\n"),
+        ("n.csv", "id,age\n1,nan\n2,20.5\n3,NA\n"),
+        ("n.parquet", {"id": [1, 2, 3], "age": [float("nan"), 20.5, 5.0]}),
+    ],
+)
+def test_to_sql_nan_is_missing(build, name, ages):
+    store = build({name: ages}, nodes={"n": {"files": name, "id": "id", "where": "age >= 18"}})
+    assert store.ids("n").of(np.arange(store.num_nodes("n"))) == [2]
+
+
+def test_sql_takes_the_hour_of_utc_wherever_it_runs():
+    code = """
+import pyarrow as pa
+from mtl.graphs._tables.sql import ROW, Expressions
+sql = Expressions("", None, {"hour": "hour(to_timestamp(s))"})
+print(sql.apply(pa.table({"s": [0], ROW: [0]}), {"hour"}, "", [1])["hour"].to_pylist())
+"""
+    zone = {**os.environ, "TZ": "Asia/Tokyo"}
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=zone)
+    assert out.stdout == "[0]\n"
+
+
+@pytest.mark.parametrize(
+    "sql", ["list_filter(t, lambda p: p > 1)", "list_filter(t, lambda x: x > p)"]
+)
+def test_a_variable_of_a_lambda_may_be_called_like_a_column(build, sql):
+    options = {"columns": {"y": f"p + len({sql})"}, "labels": {"y": "class"}}
+    table = {"p": [2.0], "t": [[1, 5]]}
+    assert classes(build, table, "n.parquet", **options) == ("3",)
+
+
+def test_an_empty_line_is_a_row_of_a_table_of_one_column(build):
+    assert build({"n.csv": "x\n1\n\n3\n"}, nodes={"n": {"files": "n.csv"}}).num_nodes("n") == 3
+
+
+def test_empty_lines_at_the_end_are_none(build):
+    assert classes(build, "x,y\n1,a\n2,b\n\n\r\n") == ("a", "b")
+
+
+def test_a_table_of_which_nothing_is_read_has_rows(build):
+    files = {"a.csv": "u,w\n1,2\n", "b.csv": "v\n2\n3\n"}
+    assert build(files, nodes={"n": {"files": "*.csv"}}).num_nodes("n") == 3
+
+
+def test_decimals_are_ids_as_they_are(build):
+    large = [Decimal(2**53 + 1), Decimal(2**53 + 3)]
+    ids, back = pa.array(large, pa.decimal128(20, 0)), pa.array(large[::-1], pa.decimal128(20, 0))
+    files = {"n.parquet": {"id": ids}, "e.parquet": {"src": ids, "dst": back}}
+    for types in ({}, {"types": {"id": "integer"}}):
+        nodes = {"n": {"files": "n.parquet", "id": "id", **types}}
+        store = build(files, nodes=nodes, edges={"n__to__n": {"files": "e.parquet"}})
+        assert store.ids("n").of(np.arange(2)) == [2**53 + 1, 2**53 + 3]
+        assert store.csc(("n", "to", "n"))[1].tolist() == [1, 0]
+
+
+def test_a_column_may_be_id_and_label(build):
+    nodes = {"n": {"files": "n.csv", "id": "id", "labels": {"id": "class"}}}
+    store = build({"n.csv": "id\n1.50\n2.50\n"}, nodes=nodes)
+    assert store.ids("n").of(np.arange(2)) == list(store.label("n", "id").classes)
+
+
+def test_batches_are_bounded_by_what_rows_take_once_decoded(tmp_path):
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), ["x" * 5000])
+    for number, column in enumerate((words, words.dictionary_decode())):
+        pq.write_table(pa.table({"x": column}), tmp_path / f"{number}.parquet")
+        (file,) = find(str(tmp_path), Nodes(files=(f"{number}.parquet",)), "n")
+        batches = list(parquet.read(file, ["x"]))
+        assert sum(map(len, batches)) == 20_000
+        assert max(batch.nbytes for batch in batches) <= parquet.BATCH_BYTES
+
+
+def test_the_code_that_draws_splits_is_part_of_the_fingerprint(tmp_path, monkeypatch):
+    (tmp_path / "n.csv").write_text("y\n1\n")
+    tree = {"type": "tables", "root": str(tmp_path), "nodes": {"n": {"files": "*.csv"}}}
+    whole = Source.read(tree).fingerprint()
+    monkeypatch.setattr(Tables, "parts", ())
+    assert Source.read(tree).fingerprint() != whole

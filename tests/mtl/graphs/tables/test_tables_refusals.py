@@ -2,9 +2,14 @@
 
 # ruff: noqa: E501 a message stands in one line
 
+import datetime as dt
+from decimal import Decimal
+
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from mtl.errors import ConfigError, DataError
 
@@ -36,6 +41,13 @@ def node_refusal(build, columns, error=DataError, **options):
         ("vector", [[1, 2], None, [1, 2, 3]], "row 3: column 'x': [1, 2, 3]; allowed: a list of 2 finite numbers, or nothing (1 such row)"),
         ("vector", [[1.0, 2], [1, INF], [1, None]], "row 2: column 'x': [1.0, inf]; allowed: a list of 2 finite numbers, or nothing (2 such rows)"),
         ("vector", ["1,2", "1,b", "3"], "row 2: column 'x': '1,b'; allowed: a list of 2 finite numbers, or nothing (2 such rows)"),
+        ("vector", [[1, 2], [9, None, 8], None], "row 2: column 'x': [9, None, 8]; allowed: a list of 2 finite numbers, or nothing (1 such row)"),
+        ("vector", ["1,2,3", "4,,5,6", "7,8,"], "row 2: column 'x': '4,,5,6'; allowed: a list of 3 finite numbers, or nothing (2 such rows)"),
+        ("vector", [[], [1, 2]], "row 1: column 'x': []; allowed: a list of 2 finite numbers, or nothing (1 such row)"),
+        ("vector", pa.array([None, []], pa.list_(pa.int8())), "row 1: column 'x': no value; allowed: a list of numbers in one of the rows at least (2 such rows)"),
+        ("categorical", [None, [1]], "row 2: column 'x': [1]; allowed: one of at most 1048576 words or numbers; else take `kind: bag` (1 such row)"),
+        ("boolean", [None, {"a": True}], "row 2: column 'x': {'a': True}; allowed: true or false, yes or no, 1 or 0, or nothing (1 such row)"),
+        ("bag", [[["a"]], None], "row 1: column 'x': [['a']]; allowed: a list of words or integers, or nothing (1 such row)"),
         ("bag", [3.5, 1.0, None], "row 1: column 'x': 3.5; allowed: a list of words or integers, or nothing (2 such rows)"),
         ("timestamp", ["2024-01-01", "2024-02-30", "now"], "row 2: column 'x': '2024-02-30'; allowed: a date and time such as 2024-01-31T12:00:00, an integer, or nothing (2 such rows)"),
         ("timestamp", [1, 2**60, 3], "row 2: column 'x': 1152921504606846976; allowed: a date and time such as 2024-01-31T12:00:00, an integer, or nothing (1 such row)"),
@@ -58,6 +70,7 @@ def test_a_number_too_large_for_the_dtype_of_the_features(build):
         ("regression", [1.0, 1e39], "row 2: column 'y': 1e+39; allowed: a finite number, or nothing (1 such row)"),
         ({"kind": "class", "classes": ["a", "b"]}, ["a", "c", None, "d"], "row 2: column 'y': 'c'; allowed: one of the classes a, b, or nothing (2 such rows)"),
         ({"kind": "multilabel", "num_classes": 2}, [[1], [0, 2], [-1]], "row 2: column 'y': [0, 2]; allowed: one of the classes 0, 1, or nothing, in each place of the list (2 such rows)"),
+        ("class", [None, {"a": 1}], "row 2: column 'y': {'a': 1}; allowed: a word or a number, or nothing (1 such row)"),
         ("multilabel", [1, 2], "row 1: column 'y': 1; allowed: a list of classes, or nothing (2 such rows)"),
         ({"kind": "multilabel", "columns": ["y"]}, ["yes", "perhaps"], "row 2: column 'y': 'perhaps'; allowed: true or false, yes or no, 1 or 0, or nothing (1 such row)"),
     ],
@@ -75,7 +88,7 @@ def test_ids_that_are_missing_or_stand_twice(build):
         found = node_refusal(build, {"id": ids}, id="id")
         assert found == [f"n.parquet: row 3: column 'id': {ids[0]!r}; allowed: every id once (2 such rows)"]  # fmt: skip
     found = node_refusal(build, {"id": [1.5, 2.0]}, id="id")
-    assert found == ["n.parquet: row 1: column 'id': 1.5; allowed: an integer or a string (1 such row)"]  # fmt: skip
+    assert found == ["n.parquet: row 1: column 'id': 1.5; allowed: an integer above -2**63, or a string (1 such row)"]  # fmt: skip
 
 
 def test_an_id_that_stands_in_two_files_is_told_with_the_second(build):
@@ -88,6 +101,7 @@ EDGES = {
     "w": ("weight", [1.0, -1.0, INF, None], "-1.0; allowed: a finite number from 0 in every row (3 such rows)"),
     "t": ("time", [1, None, 3, 4], "no value; allowed: a date or an integer in every row (1 such row)"),
     "s": ("split", ["train", "tset", "val", "x"], "'tset'; allowed: train, val, test, none or nothing, or 0 to 3 (2 such rows)"),
+    "parts": ("split", [None, ["val"], None, ["x"]], "['val']; allowed: train, val, test, none or nothing, or 0 to 3 (2 such rows)"),
     "src": ("src", [1, 9, 3, 8], "9; allowed: the id of a node 'n', or `unknown_ids: drop` (2 such rows)"),
     "dst": ("dst", [1, None, 3, 2], "no value; allowed: the id of a node 'n' in every row (1 such row)"),
 }  # fmt: skip
@@ -171,6 +185,9 @@ def test_a_table_without_a_row(build):
         ("n.parquet", "PAR1 no more", "n.parquet: cannot be read as Parquet: "),
         ("n.csv", "", "n.csv: cannot be read as CSV in UTF-8: "),
         ("n.csv", "id,id\n1,2\n", "n.csv: two columns have the name 'id'"),
+        ("n.parquet", pa.Table.from_arrays([pa.array([1])] * 2, ["id", "id"]), "n.parquet: two columns have the name 'id'"),
+        ("n.csv", "id,x\n1,2\n3\n", "n.csv: row 2: 1 cells: '3'; allowed: 2 (1 such row)"),
+        ("n.csv", "id,x\n1,2\n\n3,4\n3,5\n\n", "n.csv: row 2: column 'id': no value; allowed: an id in every row (1 such row)"),
         ("n.csv", 'id,x\n1,2\n3\n4,"5\n6",7\n8,9\n', "n.csv: row 2: 1 cells: '3'; allowed: 2 (2 such rows)"),
         ("n.csv.gz", "id,x\n1,2\n", "n.csv.gz: cannot be read as CSV in UTF-8: "),
     ],
@@ -208,8 +225,7 @@ def test_a_value_that_sql_cannot_take_is_told_with_its_row(build):
 def test_integers_beyond_64_bits(build):
     ids = pa.array([1, 2**63 + 5], pa.uint64())
     (found,) = node_refusal(build, {"id": ids}, id="id")
-    assert found.startswith("n.parquet: column 'id': Integer value 9223372036854775813 ")
-    assert found.endswith("give graph.nodes.n.types.id")
+    assert found == "n.parquet: row 2: column 'id': 9223372036854775813; allowed: what fits 64 bits; give graph.nodes.n.types.id: text (1 such row)"  # fmt: skip
     store = build({"n.parquet": {"id": ids}}, nodes={"n": {"files": "n.parquet", "id": "id", "types": {"id": "text"}}})  # fmt: skip
     assert store.ids("n").of(np.arange(2)) == ["1", "9223372036854775813"]
 
@@ -217,3 +233,95 @@ def test_integers_beyond_64_bits(build):
 def test_a_cell_of_another_type_than_types_says(build):
     (found,) = refusal(build, {"n.csv": PEOPLE + "4,six\n5,7.5\n"}, nodes={"n": {**NODES["n"], "types": {"x": "integer"}, "features": {"x": "numeric"}}})  # fmt: skip
     assert found == "n.csv: row 4: column 'x': 'six'; allowed: integer, as graph.nodes.n.types says (2 such rows)"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "wanted"),
+    [
+        (pa.array([1.0, float("nan"), 1.5]), "integer", "row 3: column 'x': 1.5"),
+        ([0, 5, 1], "boolean", "row 2: column 'x': 5"),
+        ([1, None, 2**62 + 1], "timestamp", "row 3: column 'x': 4611686018427387905"),
+        ([[1], None], "text", "row 1: column 'x': [1]"),
+        ([dt.date(2024, 1, 1)], "number", "row 1: column 'x': datetime.date(2024, 1, 1)"),
+    ],
+)
+def test_a_value_that_is_not_of_the_type_that_types_says(build, values, kind, wanted):
+    options = {"types": {"x": kind}, "labels": {"x": "class"}}
+    (found,) = node_refusal(build, {"x": values}, **options)
+    assert (
+        found == f"n.parquet: {wanted}; allowed: {kind}, as graph.nodes.n.types says (1 such row)"
+    )
+
+
+def test_what_does_not_fit_64_bits(build):
+    fits = "allowed: what fits 64 bits; give graph.nodes.n.types.x: text (1 such row)"
+    decimals = pa.array([Decimal(1), Decimal(2**63)], pa.decimal128(20, 0))
+    (found,) = node_refusal(build, {"x": decimals}, labels={"x": "class"})
+    assert found == f"n.parquet: row 2: column 'x': Decimal('{2**63}'); {fits}"
+    (found,) = node_refusal(build, {"x": pa.array([0, 10**14], pa.timestamp("s"))}, time="x")
+    assert found.startswith("n.parquet: row 2: column 'x': ")
+    assert found.endswith(fits)
+    sum_ = {"columns": {"y": f"x::hugeint + {2**63}"}, "id": "y"}
+    (found,) = refusal(build, {"n.csv": PEOPLE}, nodes={"n": {"files": "n.csv", **sum_}})
+    assert found.endswith("allowed: what fits 64 bits; cast it (3 such rows)")
+
+
+def test_numbers_that_are_no_ids(build):
+    for ids, value in (([1.0, float("nan"), 3.0], None), ([1, -(2**63)], -(2**63))):
+        (found,) = node_refusal(build, {"id": ids}, id="id")
+        assert found.startswith(
+            f"n.parquet: row 2: column 'id': {value or 'no value'}; allowed: an "
+        )
+
+
+def test_a_file_that_is_found_twice(build):
+    files = {"n.csv": "id\n1\n"}
+    (found,) = refusal(build, files, ConfigError, nodes={"n": {"files": ["n.csv", "*.csv"]}})
+    assert found.endswith("n.csv is found 2 times; its rows would be too")
+
+
+def test_a_split_without_a_row_that_trains(build):
+    options = {"split": {"column": "part"}, "features": {"x": "categorical"}}
+    wanted = "features are learned from the rows that train, and in the first split there is none"
+    (found,) = node_refusal(build, {"x": ["u"], "part": ["test"]}, **options)
+    assert found == f"graph.nodes.n: {wanted}"
+    files = {"n.csv": PEOPLE, "e.csv": "src,dst,x,part\n1,2,u,test\n"}
+    edges = {"n__to__n": {"files": "e.csv", **options}}
+    assert refusal(build, files, nodes=NODES, edges=edges) == [f"graph.edges.n__to__n: {wanted}"]
+
+
+def test_names_that_differ_in_case_alone(build):
+    files = {"n/a.parquet": {"Age": [3]}, "n/b.parquet": {"age": [5]}}
+    (found,) = refusal(build, files, ConfigError, nodes={"n": {"files": "n", "where": "age > 3"}})
+    assert "a.parquet has no column 'age'; did you mean 'Age'?" in found
+    both = {"features": {"Age": "numeric"}, "where": "age > 3"}
+    (found,) = node_refusal(build, {"Age": [3], "age": [5]}, ConfigError, **both)
+    assert found == "graph.nodes.n: SQL cannot tell columns apart that differ in case alone"
+
+
+def test_an_object_store_that_fails_while_it_is_asked(build):
+    class Failing(MemoryFileSystem):
+        @classmethod
+        def _strip_protocol(cls, path):
+            return super()._strip_protocol(path.removeprefix("failing:/"))
+
+        def info(self, path, **options):
+            if asked.append(path) or len(asked) > 1:
+                raise PermissionError("no more")
+            return super().info(path, **options)
+
+    asked = []
+    fsspec.filesystem("memory").pipe("/failing/n.csv", b"id\n1\n")
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    nodes = {"n": {"files": "failing://failing/n.csv"}}
+    (found,) = refusal(build, {}, ConfigError, nodes=nodes)
+    assert found.endswith("cannot be listed: no more")
+
+
+def test_a_file_without_a_time_is_told_and_says_not_what_times_are(build):
+    files = {"n/a.parquet": {"t": pa.nulls(1)}, "n/b.parquet": {"t": [5]}}
+    (found,) = refusal(build, files, nodes={"n": {"files": "n", "time": "t"}})
+    assert (
+        found
+        == "a.parquet: row 1: column 't': no value; allowed: a date or an integer in every row (1 such row)"
+    )

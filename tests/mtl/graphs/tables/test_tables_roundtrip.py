@@ -45,7 +45,7 @@ def cases(draw: st.DrawFn) -> Case:
         "kind": draw(column(WORD, count)),
         "value": draw(column(NUMBER, count)),
         "when": draw(st.lists(INTEGER, min_size=count, max_size=count)),
-        "part": draw(column(st.sampled_from(["train", "val", "test", "none"]), count)),
+        "part": ["train", *draw(column(st.sampled_from([*PARTS]), count - 1))],
     }
     num_edges = draw(st.integers(1, 40))
     some = {"min_size": num_edges, "max_size": num_edges}
