@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from mtl.models.sharing import SeedEmbeddings
 
-SHARED = "all-tasks"
-"""Owner of the experts that every task may choose: no identifier, so no task is called this."""
-
 
 class Experts(nn.Module):
     """Networks of one layer, f_i(x) = relu(W_i x + b_i), computed as one product.
@@ -25,14 +22,14 @@ class Experts(nn.Module):
     Nodes of all types go through the same ones: that is what tasks on different types share.
 
     Args:
-        owner: names them: owner_0, owner_1, ...
+        name: of all of them; each has a number, too.
         num_experts: how many there are.
         dim: width of inputs and outputs.
     """
 
-    def __init__(self, owner: str, num_experts: int, dim: int) -> None:
+    def __init__(self, name: str, num_experts: int, dim: int) -> None:
         super().__init__()
-        self.names = tuple(f"{owner}_{i}" for i in range(num_experts))
+        self.names = tuple(f"{name}_{i}" for i in range(num_experts))
         self.linear = nn.Linear(dim, num_experts * dim)
 
     def forward(self, x: Float[Tensor, "seeds dim"]) -> dict[str, Float[Tensor, "seeds dim"]]:

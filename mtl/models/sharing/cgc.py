@@ -7,7 +7,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from mtl.models.sharing import Parts, Sharing
-from mtl.models.sharing._experts import SHARED, Experts, MixtureOfExperts
+from mtl.models.sharing._experts import Experts, MixtureOfExperts
 from mtl.models.sharing._gate import SoftmaxGate
 
 
@@ -26,6 +26,6 @@ class Cgc(Sharing):
 
     def build(self, parts: Parts) -> nn.Module:
         """Make one trunk, the experts and a gate a task."""
-        shared = Experts(SHARED, self.num_shared, parts.dim)
-        own = {task: Experts(task, self.num_own, parts.dim) for task in parts.tasks}
+        shared = Experts("shared", self.num_shared, parts.dim)
+        own = {task: Experts("own", self.num_own, parts.dim) for task in parts.tasks}
         return MixtureOfExperts(parts, shared, own, partial(SoftmaxGate, dim=parts.dim))

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from mtl.models.embeddings import Embeddings
 from mtl.models.neighborhood import Hop, hops
 from mtl.models.sharing import Parts, Sharing
-from mtl.models.sharing._experts import SHARED
 from mtl.models.sharing._gate import SoftmaxGate
 from mtl.models.sharing._layers import convolved, taken
 
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data, HeteroData
 
     from mtl.models.sharing import SeedEmbeddings
+
+SHARED = "all-tasks"
+"""Owner of the experts that every task may choose; no identifier, so no task is called this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,36 +55,40 @@ class ProgressiveExtraction(nn.Module):
     def __init__(self, parts: Parts, num_shared: int, num_own: int) -> None:
         super().__init__()
         self.tasks, self.projection = dict(parts.tasks), parts.projection(())
-        owned = {task: [f"{task}_{i}" for i in range(num_own)] for task in parts.tasks}
-        owned[SHARED] = [f"{SHARED}_{i}" for i in range(num_shared)]
-        self.owners = {name: owner for owner, names in owned.items() for name in names}
+        shared = {f"shared_{i}": f"{SHARED}_{i}" for i in range(num_shared)}
+        own = {task: {f"own_{i}": f"{task}_{i}" for i in range(num_own)} for task in self.tasks}
+        all_own = {name: task for task in sorted(own) for name in own[task].values()}
+        self.owners = {**dict.fromkeys(shared.values(), SHARED), **all_own}
         trunks = {
             name: (parts if owner == SHARED else parts.only(owner)).trunk()
             for name, owner in self.owners.items()
         }
-        self.experts = nn.ModuleDict(trunks)
-        self.num_layers = trunks[owned[SHARED][0]].num_layers
-        self.gates = nn.ModuleDict()
-        for owner in owned:
-            others = sorted(parts.tasks) if owner == SHARED else [SHARED]
-            heard = [name for other in (owner, *others) for name in owned[other]]
-            for layer in range(self.num_layers - (owner == SHARED)):
-                choices = (f"layer_{layer}_{name}" for name in heard)
-                self.gates[f"layer_{layer}_{owner}"] = SoftmaxGate(owner, choices, parts.dim)
+        self.experts, self.num_layers = nn.ModuleDict(trunks), trunks[f"{SHARED}_0"].num_layers
+        # whose next input a gate mixes -> what its choices are called -> experts
+        self.heard = {task: {**own[task], **shared} for task in self.tasks}
+        self.heard[SHARED] = {**shared, **{f"own_{name}": name for name in all_own}}
+        self.gates = nn.ModuleDict(
+            {
+                f"layer_{i}_{owner}": SoftmaxGate(
+                    owner, (f"layer_{i}_{c}" for c in heard), parts.dim
+                )
+                for owner, heard in self.heard.items()
+                for i in range(self.num_layers - (owner == SHARED))
+            }
+        )
 
     def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
         """Return the embeddings of the seeds."""
         reads = list(hops(batch, self.num_layers))
-        x: dict[str, dict[str, Embeddings]]
-        x = dict.fromkeys(self.owners.values(), self.projection(batch))
+        x: dict[str, dict[str, Embeddings]] = dict.fromkeys(self.heard, self.projection(batch))
         mixed: SeedEmbeddings = {}
         for layer, hop in enumerate(reads):
             outputs = {
-                f"layer_{layer}_{name}": convolved(self.experts[name], layer, x[owner], hop)
+                name: convolved(self.experts[name], layer, x[owner], hop)
                 for name, owner in self.owners.items()
             }
             mixed = {
-                owner: self._mixed(f"layer_{layer}_{owner}", into, outputs, hop, reads[-1])
+                owner: self._mixed(layer, owner, into, outputs, hop, reads[-1])
                 for owner, into in x.items()
                 if f"layer_{layer}_{owner}" in self.gates
             }
@@ -91,21 +97,21 @@ class ProgressiveExtraction(nn.Module):
 
     def _mixed(
         self,
-        name: str,
+        layer: int,
+        owner: str,
         x: Mapping[str, Embeddings],
         outputs: Mapping[str, Mapping[str, Tensor]],
         hop: Hop,
         last: Hop,
     ) -> dict[str, Float[Tensor, "destinations dim"]]:
         """Return what a gate makes of the experts' outputs, for the types that its owner's have."""
-        gate = self.gates[name]
-        assert isinstance(gate, SoftmaxGate)
-        counted = self.tasks.get(gate.task, tuple(last.num_destinations))
+        counted = self.tasks.get(owner, tuple(last.num_destinations))
+        heard = {f"layer_{layer}_{c}": outputs[name] for c, name in self.heard[owner].items()}
         return {
-            kind: gate(
+            kind: self.gates[f"layer_{layer}_{owner}"](
                 x[kind].first(hop.num_destinations[kind]),
-                {expert: out[kind] for expert, out in outputs.items() if kind in out},
+                {choice: out[kind] for choice, out in heard.items() if kind in out},
                 last.num_destinations[kind] if kind in counted else 0,
             )
-            for kind in outputs[gate.choices[0]]
+            for kind in next(iter(heard.values()))
         }

@@ -12,9 +12,9 @@ from mtl.models.encoders import Encoder
 from mtl.models.neighborhood import hops
 from mtl.models.projection import Projection
 from mtl.models.sharing import Parts, Sharing
-from mtl.models.sharing._experts import SHARED
 from mtl.models.sharing._gate import Gate
 from mtl.models.sharing.dselect_k import DSelectK
+from mtl.models.sharing.ple import SHARED
 from mtl.models.trunk import Trunk, layer_types
 
 DIM = 8
@@ -155,7 +155,7 @@ def test_cgc_mixes_own_and_shared_experts(hetero_graph, batch):
 
 def test_a_gate_of_cgc_sees_its_own_and_the_shared_experts_alone(hetero_graph, batch):
     model = model_of(hetero_graph, "cgc", num_shared=2, num_own=1)
-    assert model.gates["price"].choices == ("price_0", f"{SHARED}_0", f"{SHARED}_1")
+    assert model.gates["price"].choices == ("own_0", "shared_0", "shared_1")
     before = model(batch)
     with torch.no_grad():
         model.own["price"].linear.weight.mul_(2)
