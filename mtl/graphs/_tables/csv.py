@@ -10,7 +10,8 @@ from mtl.errors import DataError
 from mtl.graphs._tables.batch import shown, such_rows
 from mtl.graphs._tables.files import File
 from mtl.graphs._tables.options import Table
-from mtl.graphs._tables.values import TYPES, parsed
+from mtl.graphs._tables.parse import parsed
+from mtl.graphs._tables.plain import TYPES
 
 BLOCK_BYTES = 1 << 23
 CODES = {  # numbers that would come back as other texts, such as zip codes and long ids

@@ -17,12 +17,13 @@ from mtl.graphs._tables.edge_stream import EdgeStream, pair_keys
 from mtl.graphs._tables.feature_matrix import FeatureMatrix
 from mtl.graphs._tables.ids import IdMap
 from mtl.graphs._tables.options import Edges
+from mtl.graphs._tables.plain import known
 from mtl.graphs._tables.reading import Reader
 from mtl.graphs._tables.spill import Spill
 from mtl.graphs._tables.splitting import RowSplits
 from mtl.graphs._tables.targets import look, targets_of
 from mtl.graphs._tables.times import Clock
-from mtl.graphs._tables.values import known, numbers
+from mtl.graphs._tables.values import numbers
 from mtl.graphs.writer import GraphWriter
 
 LARGEST_WEIGHT = float(np.finfo(np.float32).max)

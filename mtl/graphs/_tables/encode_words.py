@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from mtl.graphs._tables.encoder import Encoder
+from mtl.graphs._tables.plain import known
 from mtl.graphs._tables.statistics import MOST_WORDS, Words
-from mtl.graphs._tables.values import coded, known, listed, numbers
+from mtl.graphs._tables.values import numbers
+from mtl.graphs._tables.words import coded, listed
 from mtl.graphs.splits import mix
 
 

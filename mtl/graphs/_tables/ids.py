@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl.graphs._tables import hashing
-from mtl.graphs._tables.values import MISSING, known, parsed
+from mtl.graphs._tables.parse import parsed
+from mtl.graphs._tables.plain import known
+from mtl.graphs._tables.values import MISSING
 
 SPARSE = 4  # a table of all integers between the ids may be so many times longer than the ids
 UNKNOWN = -1

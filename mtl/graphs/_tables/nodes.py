@@ -13,11 +13,12 @@ from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.feature_matrix import FeatureMatrix
 from mtl.graphs._tables.ids import IdMap, id_map
 from mtl.graphs._tables.options import Nodes
+from mtl.graphs._tables.plain import known
 from mtl.graphs._tables.reading import Reader
 from mtl.graphs._tables.splitting import RowSplits, node_splits
 from mtl.graphs._tables.targets import look, targets_of
 from mtl.graphs._tables.times import Clock
-from mtl.graphs._tables.values import MISSING, integers, known
+from mtl.graphs._tables.values import MISSING, integers
 from mtl.graphs.writer import Chunks, GraphWriter
 
 

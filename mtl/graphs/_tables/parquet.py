@@ -30,14 +30,23 @@ def read(file: File, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         DataError: the file is broken.
     """
     with _opened(file) as parquet:
-        meta = parquet.metadata
-        size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-        row_bytes = max(size // max(meta.num_rows, 1), 1)
-        rows = min(max(BATCH_BYTES // row_bytes, 256), PART_ROWS, MOST_ROWS)
+        parts = parquet.iter_batches(_rows(parquet, names), columns=list(names), use_threads=False)
         try:
-            yield from _joined(parquet.iter_batches(rows, columns=list(names), use_threads=False))
+            yield from _joined(parts)
         except (OSError, pa.ArrowException) as error:
             raise _broken(file, error) from error
+
+
+def _rows(parquet: pq.ParquetFile, names: Sequence[str]) -> int:
+    """Return how many rows to decode at once: few, where only that tells how long they are."""
+    types = [parquet.schema_arrow.field(name).type for name in names]
+    row_bytes: int = sum(kind.bit_width for kind in types if pa.types.is_primitive(kind)) // 8
+    most = MOST_ROWS
+    if not all(map(pa.types.is_primitive, types)):
+        meta = parquet.metadata
+        size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+        row_bytes, most = size // max(meta.num_rows, 1), min(PART_ROWS, MOST_ROWS)
+    return min(max(BATCH_BYTES // max(row_bytes, 1), 256), most)
 
 
 def _joined(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -12,9 +12,10 @@ from mtl.graphs._tables import csv, parquet
 from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.files import File, find
 from mtl.graphs._tables.options import Table
+from mtl.graphs._tables.plain import plain
 from mtl.graphs._tables.sql import ROW, Expressions
 from mtl.graphs._tables.uses import uses
-from mtl.graphs._tables.values import as_type, plain
+from mtl.graphs._tables.values import as_type
 from mtl.plugin import nearest
 
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 from mtl.errors import ConfigError
 from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.options import Table
+from mtl.graphs._tables.plain import known
 from mtl.graphs._tables.rules import (
     ColumnSplit,
     PerClassSplit,
@@ -15,7 +16,8 @@ from mtl.graphs._tables.rules import (
     moment_of,
 )
 from mtl.graphs._tables.uses import column_of_split
-from mtl.graphs._tables.values import MISSING, coded, integers, known, moments
+from mtl.graphs._tables.values import MISSING, integers, moments
+from mtl.graphs._tables.words import coded
 from mtl.graphs.splits import hashed_split, per_class_split, random_split, temporal_split
 
 PARTS = {"none": 0, "train": 1, "val": 2, "valid": 2, "validation": 2, "test": 3}

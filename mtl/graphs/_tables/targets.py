@@ -1,6 +1,7 @@
 """tables: label columns of any kind as labels; see labels.py for the options."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,10 +10,12 @@ import pyarrow as pa
 from mtl.graphs._chunks import LabelSpec
 from mtl.graphs._tables.batch import Batch, Faults
 from mtl.graphs._tables.options import Table
+from mtl.graphs._tables.plain import known
 from mtl.graphs._tables.reading import Reader
 from mtl.graphs._tables.statistics import Words
 from mtl.graphs._tables.uses import columns_of_label
-from mtl.graphs._tables.values import coded, known, listed, numbers, respelled, truths
+from mtl.graphs._tables.values import numbers, truths
+from mtl.graphs._tables.words import coded, listed, respelled
 
 MOST_CLASSES = 100_000
 LARGEST = float(np.finfo(np.float32).max)
@@ -94,9 +97,9 @@ class Classes:
     def _placed(self, kind: pa.DataType) -> dict[str, int]:
         """Return the number of each class by the word that a column of a type has for it."""
         if kind not in self._places:
-            names = self.names
-            spelled = {word: number for number, word in enumerate(respelled(names, kind))}
-            self._places[kind] = spelled | {name: number for number, name in enumerate(names)}
+            words = respelled(self.names, kind)
+            count = Counter(words)  # two names of one number would be one class
+            self._places[kind] = {w: n for n, w in enumerate(words) if count[w] == 1}
         return self._places[kind]
 
     @property

@@ -4,8 +4,9 @@ import numpy as np
 
 from mtl.errors import ConfigError
 from mtl.graphs._tables.batch import Batch, Faults
+from mtl.graphs._tables.plain import known
 from mtl.graphs._tables.splitting import is_number
-from mtl.graphs._tables.values import MISSING, integers, known, moments
+from mtl.graphs._tables.values import MISSING, integers, moments
 
 
 class Clock:

@@ -70,6 +70,7 @@ def test_a_number_too_large_for_the_dtype_of_the_features(build):
         ("regression", [1.0, 1e39], "row 2: column 'y': 1e+39; allowed: a finite number, or nothing (1 such row)"),
         ({"kind": "class", "classes": ["a", "b"]}, ["a", "c", None, "d"], "row 2: column 'y': 'c'; allowed: one of the classes a, b, or nothing (2 such rows)"),
         ({"kind": "multilabel", "num_classes": 2}, [[1], [0, 2], [-1]], "row 2: column 'y': [0, 2]; allowed: one of the classes 0, 1, or nothing, in each place of the list (2 such rows)"),
+        ({"kind": "class", "classes": ["1.1", "1.10", 2]}, [1.1, 2.0], "row 1: column 'y': 1.1; allowed: one of the classes 1.1, 1.10, 2, or nothing (1 such row)"),
         ("class", [None, {"a": 1}], "row 2: column 'y': {'a': 1}; allowed: a word or a number, or nothing (1 such row)"),
         ("multilabel", [1, 2], "row 1: column 'y': 1; allowed: a list of classes, or nothing (2 such rows)"),
         ({"kind": "multilabel", "columns": ["y"]}, ["yes", "perhaps"], "row 2: column 'y': 'perhaps'; allowed: true or false, yes or no, 1 or 0, or nothing (1 such row)"),
