@@ -86,9 +86,23 @@ class Checkpoints:
         """
         newest = self._newest()
         if newest is None:
-            raise ConfigError(f"run.dir: {self.folder} holds no whole checkpoint; train first")
+            raise ConfigError(f"{self.folder}: no whole checkpoint is there; train first")
         progress: dict[str, Any] = json.loads((newest / MANIFEST).read_text())["progress"]
         return progress
+
+    def best(self) -> Path:
+        """Return the folder of the best checkpoint, checked; of the newest where none is.
+
+        Raises:
+            ConfigError: there is none.
+            DataError: it is damaged.
+        """
+        progress = self.newest_progress()
+        step = progress["step"] if progress["best_step"] is None else progress["best_step"]
+        fault = verify(self.path(step))
+        if fault is not None:
+            raise DataError(f"{self.path(step)}: {fault}")
+        return self.path(step)
 
     def all(self) -> list[Path]:
         """Return all checkpoints, oldest first, whole or not."""

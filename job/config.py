@@ -223,8 +223,8 @@ def _check(config: JobConfig) -> list[str]:
     if encoder.needs_uniform and (loader.weighted or loader.temporal):
         mistakes.append(
             f"loader.{'weighted' if loader.weighted else 'temporal'}: model.encoder {encoder.type} "
-            f"normalises with the degrees of the whole graph, as if neighbours were drawn uniformly "
-            f"from all of them; take another encoder"
+            "normalises with the degrees of the whole graph, as if neighbours were drawn uniformly "
+            "from all of them; take another encoder"
         )
     for name in config.tasks:
         if not name.isidentifier() or hasattr(reserved, name):

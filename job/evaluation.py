@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 
 from job.comparison import sign
 from job.config import JobConfig
+from job.gates import gate_shares, reset_gates
 from job.runtime import Runtime
 from mtl.collective import Collective
 from mtl.errors import ConfigError
@@ -33,18 +34,19 @@ class TaskScore:
 
     def __init__(self, bound: BoundTask) -> None:
         self.bound = bound
-        metrics = bound.task.metrics(bound.label.num_classes)
-        self._metrics = {name: metric.set_dtype(torch.float64) for name, metric in metrics.items()}
-        self._sum, self._count = 0.0, 0
+        self._metrics = {
+            n: metric.set_dtype(torch.float64) for n, metric in bound.metrics().items()
+        }
+        self._sum, self._count = 0.0, 0.0
 
     def update(self, prediction: Float[Tensor, "rows outputs"], seeds: np.ndarray) -> None:
         """Take predictions for seeds that the task reads."""
         if not len(seeds):
             return
-        task, target, prediction = self.bound.task, self.bound.targets(seeds), prediction.double()
-        self._sum += float(task.loss_sum(prediction, target, self.bound.statistics))
-        self._count += task.count(self.bound.label.values[seeds])
-        scores = task.scores(prediction)
+        bound, target, prediction = self.bound, self.bound.targets(seeds), prediction.double()
+        self._sum += float(bound.loss_sum(prediction, target))
+        self._count += bound.count(seeds)
+        scores = bound.scores(prediction)
         for metric in self._metrics.values():
             metric.update(scores, target)
 
@@ -54,7 +56,7 @@ class TaskScore:
         An area under a ROC curve, say, is not defined where a class has no example; torchmetrics
         warns and gives 0, which nobody should read as a result.
         """
-        values = {"loss": self._sum / max(self._count, 1)}
+        values = {"loss": self._sum / (self._count or 1)}
         for name, metric in self._metrics.items():
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -85,7 +87,7 @@ def evaluate(
     for chunks, batch in _rounds(stream, collective):
         predictions = model(batch.to(device))
         mine = torch.cat([predictions[name].flatten() for name in tasks])
-        reads = [_reads(stream, tasks, chunk) for chunk in chunks]
+        reads = [stream.loader.reads(chunk) for chunk in chunks]
         sizes = [
             sum(len(seeds) * tasks[name].num_outputs for name, seeds in read.items())
             for read in reads
@@ -106,7 +108,7 @@ def trivial(tasks: Mapping[str, BoundTask], split: str) -> dict[str, dict[str, f
         score, seeds = TaskScore(task), task.seeds(split)
         for start in range(0, len(seeds), ROWS):  # a wide task on many seeds would fill the memory
             part = seeds[start : start + ROWS]
-            score.update(task.statistics.prior.expand(len(part), -1), part)
+            score.update(task.trivial(len(part)), part)
         results[name] = score.compute()
     return results
 
@@ -146,6 +148,7 @@ class Evaluation:
         )
         num_hops = config.model.encoder.num_hops
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
+        self._gates: dict[str, dict[str, float]] = {}
         self._streams = {
             split: build_stream(
                 loader,
@@ -155,6 +158,8 @@ class Evaluation:
                 num_hops=num_hops,
                 seed=config.run.seed,
                 dtype=runtime.feature_dtype,
+                edge_features=config.model.encoder.reads_edge_features,
+                section="evaluate" if options.num_neighbors else "loader",
             )
             for split in SPLITS
         }
@@ -170,7 +175,10 @@ class Evaluation:
         """Evaluate a model on a split; the same on every process."""
         inner, device = self._runtime.unwrap(model), self._runtime.device
         with self._runtime.clock("evaluation"):
-            return evaluate(inner, self._streams[split], self._tasks, self._runtime, device)
+            reset_gates(inner)
+            results = evaluate(inner, self._streams[split], self._tasks, self._runtime, device)
+            self._gates[split] = gate_shares(inner, self._runtime)
+            return results
 
     def score(self, results: Results) -> float:
         """Return what `evaluate.select` asks for, of results on the validation split."""
@@ -180,9 +188,13 @@ class Evaluation:
         return results[task][metric]
 
     def flat(self, split: str, results: Results) -> dict[str, float]:
-        """Return results under the names of the tracker, with the mean gain of the split."""
+        """Return results under the names of the tracker, with the mean gain of the split.
+
+        Those of validation come with the weights of gates there, where the model has some.
+        """
         gain = mean_gain(results, self.baseline[split])
-        return {**flatten(split, results), f"{split}/mean_gain": gain}
+        gates = self._gates[split] if split == "val" else {}
+        return {**flatten(split, results), f"{split}/mean_gain": gain, **gates}
 
     def summary(self, model: nn.Module, splits: Sequence[str]) -> dict[str, Any]:
         """Return what a model reaches on splits, the last of which is the one that counts.
@@ -193,7 +205,7 @@ class Evaluation:
         metrics = flatten("trivial", self.baseline[splits[-1]])
         for split in splits:
             metrics |= self.flat(split, self.run(model, split))
-        best = {name: dict(task.label.best) for name, task in self._tasks.items()}
+        best = {name: dict(task.best) for name, task in self._tasks.items()}
         return {"metrics": metrics, "best_reachable": best}
 
     def _check_select(self) -> None:
@@ -221,16 +233,3 @@ def _rounds(stream: Stream, collective: Collective) -> Iterator[tuple[list[int |
     starts = range(0, num_chunks, width)
     rounds = [[c if c < num_chunks else None for c in range(s, s + width)] for s in starts]
     yield from zip(rounds, stream.microbatches(r[collective.rank] for r in rounds), strict=True)
-
-
-def _reads(
-    stream: Stream, tasks: Mapping[str, BoundTask], chunk: int | None
-) -> dict[str, np.ndarray]:
-    """Return the seeds of a chunk that each task reads."""
-    if chunk is None:
-        return {name: np.empty(0, np.int64) for name in tasks}
-    seeds = stream.order.microbatch(chunk)
-    split = stream.loader.split
-    return {
-        name: seeds[t.node_type][t.rows(seeds[t.node_type], split)] for name, t in tasks.items()
-    }

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 PARTS = ("train", "val", "test")
+OWNERS = ("nodes", "edges", "collections")
 WORDS = ("of", "known", "balance", "train\nbalance", "has")
 STEPS, WIDTH = "▁▂▃▄▅▆▇█", 12
 
@@ -22,7 +23,7 @@ def show_card(card: Facts, num_bytes: int, console: Console | None = None) -> No
     num_edges = sum(facts["num_edges"] for facts in card["edges"].values())
     size = f"{num_nodes:,} nodes, {num_edges:,} edges, {_size(num_bytes)}"
     console.print(Text.assemble((card["name"], "bold"), "  ", size))
-    for table in (_nodes(card), _edges(card), _labels(card), _splits(card)):
+    for table in (_nodes(card), _edges(card), _graphs(card), _labels(card), _splits(card)):
         if table.row_count:
             console.print()
             console.print(table)
@@ -55,6 +56,14 @@ def _edges(card: Facts) -> Table:
     return table
 
 
+def _graphs(card: Facts) -> Table:
+    table = _table("collection", "graphs", "nodes each\nmean", "most")
+    for name, facts in card.get("collections", {}).items():
+        sizes = (_mean(facts["mean_nodes"]), f"{facts['max_nodes']:,}")
+        table.add_row(name, _count(facts["num_graphs"]), *sizes)
+    return table
+
+
 def _labels(card: Facts) -> Table:
     table = _table("label", "of", "known", "balance")
     words = {"class": "{} classes", "multilabel": "{} columns", "regression": "numbers"}
@@ -77,7 +86,8 @@ def _splits(card: Facts) -> Table:
 
 
 def _each_label(card: Facts) -> Iterator[tuple[str, Facts]]:
-    for owner, facts in [*card["nodes"].items(), *card["edges"].items()]:
+    owners = [part for kind in OWNERS for part in card.get(kind, {}).items()]
+    for owner, facts in owners:
         for name, label in facts["labels"].items():
             yield f"{owner}.{name}", label
 

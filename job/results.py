@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from job.gates import gate_table
 from job.meter import Meter
 from job.runtime import Runtime, StoppedError
 from job.state import Progress
@@ -64,6 +65,8 @@ def show(summary: Mapping[str, Any], split: str, console: Console | None = None)
     if "time" in summary:
         console.print(where_the_time_went(summary), highlight=False, soft_wrap=True)
     console.print(table)
+    if (gates := gate_table(metrics)) is not None:
+        console.print(gates)
 
 
 def where_the_time_went(summary: Mapping[str, Any]) -> str:

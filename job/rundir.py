@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from job.config import JobConfig, tree_of
+from job.config import JobConfig, read, tree_of
 from job.results import show
 from job.runtime import Runtime
 from job.yaml12 import parse, render
@@ -20,10 +20,12 @@ MAY_CHANGE = (
     "run.dir",
     "graph.cache",
     "graph.root",
+    "graph.file",
     "graph.path",
     "graph.verify",
     "loader.num_threads",
     "loader.prefetch",
+    "loader.prefetch_bytes",
     "train.epochs",
     "train.profile",
     "evaluate.patience",
@@ -57,7 +59,7 @@ def write_config(config: JobConfig, *, resumes: bool) -> None:
     if resumes:
         different = [
             f"  {path}: {old!r} there, {new!r} here"
-            for path, old, new in _differences(_read(config.run.dir), tree)
+            for path, old, new in _differences(_completed(_read(config.run.dir)), tree)
             if not any(path == may or path.startswith(f"{may}.") for may in MAY_CHANGE)
         ]
         if different:
@@ -105,6 +107,14 @@ def _read(run_dir: Path) -> dict[str, Any]:
         return {}
     tree = parse(path.read_text(encoding="utf-8"), str(path))
     return tree if isinstance(tree, dict) else {}
+
+
+def _completed(old: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the defaults of options that its program did not have yet."""
+    try:
+        return tree_of(read(old, []))
+    except ConfigError:  # this program reads it no longer: the differences say why
+        return old
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,5 +1,6 @@
 """Train one graph network on many tasks: build each part in the order of the data, then loop."""
 
+from contextlib import closing
 from dataclasses import replace
 
 from job.config import JobConfig, load, tree_of
@@ -34,14 +35,17 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.checkpoint import Checkpoints
     from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
+    from job.initial import prepare_weights
     from job.meter import Meter
     from job.optim import build_optimizer, learning_rate
+    from job.plan import describe_parameters, describe_plan, num_parameters
     from job.profiling import profiled
     from job.results import show, summarized
     from job.state import TrainState, read_weights
     from job.step import backward, warm_up
     from job.track import open_tracker
     from mtl.graphs.cache import open_graph
+    from mtl.loaders import message_types
     from mtl.loaders.stream import build_stream
     from mtl.models.multitask import build_model
     from mtl.tasks.bound import bind_tasks
@@ -53,11 +57,19 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     tasks = bind_tasks(config.tasks, store)
     loader = replace(config.loader, num_threads=runtime.threads.loader)
     stream = build_stream(
-        loader, store, tasks, num_hops=num_hops, seed=seed, dtype=runtime.feature_dtype
+        loader,
+        store,
+        tasks,
+        num_hops=num_hops,
+        seed=seed,
+        dtype=runtime.feature_dtype,
+        edge_features=config.model.encoder.reads_edge_features,
     )
     evaluation = Evaluation(config, store, tasks, runtime)
     torch.manual_seed(seed)
-    module = build_model(config.model, store, tasks)
+    edge_types = message_types(loader.num_neighbors, store.edge_types)
+    module = build_model(config.model, store, tasks, edge_types)
+    prepare_weights(module, config.model)
     model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
 
@@ -84,17 +96,19 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     runtime.on_main(
         lambda: tracker.begin(tree_of(config), store.card(), rundir.tags(runtime), first)
     )
+    sizes = num_parameters(module)
+    tracker.message(describe_plan(order, tasks))
+    tracker.message(describe_parameters(sizes))
     meter, clock = Meter(runtime, list(tasks)), runtime.clock
     with (
         summarized(tracker, progress, meter, runtime) as summary,
         profiled(config.train.profile, config.run.dir, runtime, tracker.message) as end_step,
+        closing(stream.steps(first, num_steps, runtime.rank, runtime.world_size)) as steps,
     ):
         while not progress.is_over(num_steps, patience):
             epoch = progress.step // order.steps_per_epoch + 1
             epoch_end = epoch * order.steps_per_epoch
-            for step, microbatches in stream.steps(
-                progress.step, epoch_end, runtime.rank, runtime.world_size
-            ):
+            for step, microbatches in steps:
                 optimizer.param_groups[0]["lr"] = learning_rate(config.optim, step, num_steps)
                 for batch in clock.each("data", microbatches):
                     losses = backward(model, batch, tasks, config.balancing, runtime, seed)
@@ -109,7 +123,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                 if progress.step % config.track.every_steps == 0:
                     tracker.log(meter.record(), progress.step)
                 end_step()
-                if meter.stop:
+                if meter.stop or progress.step == epoch_end:
                     break
             meter.read()  # all of it is finite, or nothing is saved
             save, last = meter.stop, progress.step == num_steps
@@ -127,7 +141,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
 
         if progress.best_step is not None:
             read_weights(runtime.unwrap(model), checkpoints.whole(progress.best_step))
-        summary.update(evaluation.summary(model, ("val", "test")))
+        summary.update(evaluation.summary(model, ("val", "test")), num_parameters=sizes)
         if rest := meter.end():
             tracker.log(rest, progress.step)
     return runtime.on_main(lambda: show(summary, "test"))

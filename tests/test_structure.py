@@ -42,7 +42,14 @@ RANK_NAMES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RAN
 
 SELF_EXPLAINED = {
     "JobConfig",  # its fields are sections, whose own classes say what they are
-    *("ArrayInfo", "LabelInfo", "NodeInfo", "EdgeInfo", "GraphInfo"),  # graph.json, no options
+    *(
+        "ArrayInfo",
+        "LabelInfo",
+        "NodeInfo",
+        "EdgeInfo",
+        "CollectionInfo",
+        "GraphInfo",
+    ),  # graph.json, no options
 }
 
 
@@ -143,6 +150,7 @@ def test_every_module_says_its_place_in_its_first_line(name):
 def options_of(name: str) -> Iterator[tuple[str, list[ast.stmt]]]:
     """Yield the public configuration classes of a module."""
     bases = {"Options", "Plugin", "Encoder", "Sharing", "Task", "Source", "Balancing"}
+    bases |= {"LabelTask", "OnNodes", "OnEdges", "OnLabelledEdges", "OnGraphs"}
     for node in ast.walk(tree_of(name)):
         if not isinstance(node, ast.ClassDef) or node.name in SELF_EXPLAINED:
             continue
@@ -162,7 +170,7 @@ def test_every_option_is_explained_under_its_line(name):
 
 def test_the_options_are_found_at_all():
     found = {owner for name in NAMES for owner, _ in options_of(name)}
-    assert {"Run", "Loader", "Model", "Sage", "Mimo", "NodeRegression", "Planetoid"} <= found
+    assert {"Run", "Loader", "Model", "Sage", "Mimo", "LinkPrediction", "Planetoid"} <= found
 
 
 def test_the_parts_of_a_test_do_not_shadow_packages():

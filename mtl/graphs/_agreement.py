@@ -5,6 +5,7 @@ from pathlib import Path
 from mtl.errors import DataError
 from mtl.graphs.schema import (
     ArrayInfo,
+    CollectionInfo,
     EdgeInfo,
     EdgeType,
     GraphInfo,
@@ -35,6 +36,8 @@ def check_agreement(path: Path, info: GraphInfo) -> None:
         if edges[edge.edge_type] is not edge:
             raise DataError(f"{path}: edges.{index}.edge_type: {edge.edge_type} stands twice")
         _check_edge(f"{path}: edges.{index}", edge, info, edges)
+    for name, collection in info.collections.items():
+        _check_collection(f"{path}: collections.{name}", name, collection, info)
 
 
 def row_dtype(num_src: int) -> str:
@@ -57,6 +60,21 @@ def _check_ids(where: str, ids: IdsInfo, num_nodes: int) -> None:
         _check_array(f"{where}.values", ids.values, ("uint8",), (ids.values.shape or (0,))[:1])
     else:
         _check_array(f"{where}.values", ids.values, ("int64",), (num_nodes,))
+
+
+def _check_collection(where: str, name: str, collection: CollectionInfo, info: GraphInfo) -> None:
+    if name in info.nodes:
+        raise DataError(f"{where}: a node type has this name")
+    if collection.node_type not in info.nodes:
+        raise DataError(
+            f"{where}.node_type: no node type {collection.node_type!r} ({list(info.nodes)})"
+        )
+    if collection.features or collection.time:
+        raise DataError(f"{where}: graphs have neither features nor times of their own")
+    _check_array(
+        f"{where}.graph_ptr", collection.graph_ptr, ("int64",), (collection.num_graphs + 1,)
+    )
+    _check_owner(where, collection, collection.num_graphs)
 
 
 def _check_edge(

@@ -24,6 +24,8 @@ def card(store: "GraphStore") -> dict[str, Any]:
     nodes = {kind: _node_card(store, kind, touched[kind]) for kind in store.node_types}
     card = {"name": store.name, "fingerprint": store.fingerprint, "source": store.info.source}
     card |= {"nodes": nodes, "edges": edges}
+    if store.collections:
+        card["collections"] = {name: _collection_card(store, name) for name in store.collections}
     return {**card, "warnings": [*warnings(card), *leaks(store)]}
 
 
@@ -56,6 +58,19 @@ def _edge_card(
         "has_time": csc.time is not None,
         "reverse": text(reverse) if reverse else None,
         **_labels_and_splits(store, edge_type),
+    }
+
+
+def _collection_card(store: "GraphStore", name: str) -> dict[str, Any]:
+    node_type, pointer = store.members(name)
+    sizes = np.diff(pointer)
+    return {
+        "num_graphs": len(sizes),
+        "node_type": node_type,
+        "mean_nodes": float(sizes.mean()) if len(sizes) else 0.0,
+        "max_nodes": int(sizes.max(initial=0)),
+        "num_empty": int(np.count_nonzero(sizes == 0)),
+        **_labels_and_splits(store, name),
     }
 
 

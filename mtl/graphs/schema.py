@@ -19,7 +19,7 @@ MANIFEST = "graph.json"
 
 EdgeType = tuple[str, str, str]
 Owner = str | EdgeType
-"""A node type or an edge type: who has features, times, labels and splits."""
+"""A node type, a collection of graphs or an edge type: who has labels and splits."""
 Kind = Literal["class", "multilabel", "regression"]
 Count = Annotated[int, Field(ge=0, lt=2**48)]
 
@@ -122,6 +122,21 @@ class EdgeInfo(OwnerInfo):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CollectionInfo(OwnerInfo):
+    """Many small graphs whose nodes stand one graph after the other: labels are those of graphs."""
+
+    num_graphs: Count
+    node_type: str
+    """Of their nodes: every node of this type is in one of them."""
+    graph_ptr: ArrayInfo
+    """int64 [num_graphs + 1]: where the nodes of each begin, and where the last ends."""
+
+    def arrays(self) -> list[ArrayInfo]:
+        """Return every array of this collection."""
+        return [self.graph_ptr, *super().arrays()]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GraphInfo(Options):
     """All of graph.json."""
 
@@ -133,17 +148,20 @@ class GraphInfo(Options):
     """Hash of that section, its files and its code: a cache that holds another graph is refused."""
     nodes: dict[str, NodeInfo]
     edges: list[EdgeInfo]
+    collections: dict[str, CollectionInfo] = field(default_factory=dict)
+    """Small graphs that are labelled as a whole, such as molecules."""
 
     def arrays(self) -> list[ArrayInfo]:
         """Return every array of the folder."""
-        nodes = [array for node in self.nodes.values() for array in node.arrays()]
-        return nodes + [array for edge in self.edges for array in edge.arrays()]
+        owners = [*self.nodes.values(), *self.edges, *self.collections.values()]
+        return [array for owner in owners for array in owner.arrays()]
 
     @property
     def fingerprint(self) -> str:
         """Hash of all that the graph holds; its name and where it came from do not count."""
         content = asdict(self)
-        held = json.dumps([content["nodes"], content["edges"]])
+        parts = ("nodes", "edges", "collections")
+        held = json.dumps([content[part] for part in parts if content[part] or part != parts[2]])
         return hashlib.sha256(held.encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -155,6 +155,16 @@ class GraphStore:
         """Describe the graph in plain JSON: the dataset card."""
         return card(self)
 
+    @property
+    def collections(self) -> list[str]:
+        """Names of the collections of small graphs."""
+        return list(self.info.collections)
+
+    def members(self, collection: str) -> tuple[str, np.ndarray]:
+        """Return the node type of a collection, and where the nodes of each graph begin."""
+        info = self.info.collections[collection]
+        return info.node_type, open_array(self.folder, info.graph_ptr)
+
     def _csc(self, edge: EdgeInfo) -> Csc:
         def opened(array: ArrayInfo | None) -> np.ndarray | None:
             return None if array is None else open_array(self.folder, array)
@@ -179,6 +189,8 @@ class GraphStore:
         return self._edges[edge_type]
 
     def _owner(self, owner: Owner) -> OwnerInfo:
+        if isinstance(owner, str) and owner in self.info.collections:
+            return self.info.collections[owner]
         return self._node(owner) if isinstance(owner, str) else self._edge(owner)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from mtl.graphs.schema import EdgeType
 
@@ -25,6 +26,34 @@ class Csc:
     weight: Float[np.ndarray, " edges"] | None = None
     time: Int[np.ndarray, " edges"] | None = None
 
+    def destination(self, edges: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
+        """Return the destination of each edge."""
+        return np.asarray(np.searchsorted(self.colptr, edges, side="right") - 1)
+
+    def find(
+        self, src: Int[np.ndarray, " pairs"], dst: Int[np.ndarray, " pairs"]
+    ) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
+        """Return where the edges of each pair begin and end, where sources are sorted.
+
+        They are equal where there is none.
+        """
+        first = self.colptr[dst].astype(np.int64)
+        last = self.colptr[dst + 1].astype(np.int64)
+        return self._below(src, first, last), self._below(src + 1, first, last)
+
+    def _below(
+        self,
+        src: Int[np.ndarray, " pairs"],
+        low: Int[np.ndarray, " pairs"],
+        high: Int[np.ndarray, " pairs"],
+    ) -> Int[np.ndarray, " pairs"]:
+        """Return the first edge from `low` on whose source is not below src, at most `high`."""
+        while (low < high).any():
+            middle = (low + high) // 2
+            less = (low < high) & (self.row[np.minimum(middle, len(self.row) - 1)] < src)
+            low, high = np.where(less, middle + 1, low), np.where(less, high, middle)
+        return low
+
 
 @dataclass(frozen=True, eq=False)
 class Topology:
@@ -33,8 +62,10 @@ class Topology:
     num_nodes: Mapping[str, int]
     edges: Mapping[EdgeType, Csc]
     time: Mapping[str, Int[np.ndarray, " nodes"]] = field(default_factory=dict)
+    permutation: Mapping[EdgeType, Int[Tensor, " edges"]] | None = None
+    """Which edge of a user's own graph each is, where they stand in another order there."""
 
     @property
     def is_heterogeneous(self) -> bool:
-        """Whether there are several types of nodes or of edges."""
-        return len(self.num_nodes) > 1 or len(self.edges) > 1
+        """Whether there are several types of nodes or of edges, or no edges at all."""
+        return len(self.num_nodes) > 1 or len(self.edges) != 1

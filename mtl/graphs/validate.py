@@ -6,7 +6,7 @@ Files are checked at every opening; what the arrays hold, and their SHA-256, onc
 from pathlib import Path
 
 from mtl.graphs._contents import Contents
-from mtl.graphs._edge_checks import check_edges
+from mtl.graphs._edge_checks import check_edges, check_pointer
 from mtl.graphs._id_checks import check_ids
 from mtl.graphs._report import Report, silent
 from mtl.graphs._rules import SPLIT, TIME, WEIGHT, finite, label_rule
@@ -41,6 +41,10 @@ def _check(contents: Contents, info: GraphInfo) -> None:
         _check_owner(contents, node)
         if node.ids:
             check_ids(contents, node.ids)
+    for collection in info.collections.values():
+        _check_owner(contents, collection)
+        num_nodes = info.nodes[collection.node_type].num_nodes
+        check_pointer(contents, collection.graph_ptr, num_nodes)
     check_edges(contents, info)
     for edge in info.edges:
         _check_owner(contents, edge)

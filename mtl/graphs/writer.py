@@ -21,6 +21,7 @@ from mtl.graphs._rules import SPLIT, TIME, checked, label_rule
 from mtl.graphs.schema import (
     MANIFEST,
     ArrayInfo,
+    CollectionInfo,
     EdgeInfo,
     EdgeType,
     GraphInfo,
@@ -95,6 +96,25 @@ class GraphWriter:
             node = replace(node, ids=save_ids(self.folder, node_type, ids))
         self.info.nodes[node_type] = node
 
+    def add_collection(self, name: str, node_type: str, graph_ptr: ArrayLike) -> None:
+        """Add many small graphs; labels and splits are added to them by this name.
+
+        Args:
+            name: of the collection, such as molecule.
+            node_type: of their nodes, a type added before.
+            graph_ptr: [num_graphs + 1] where the nodes of each graph begin, and the last ends.
+        """
+        assert name not in {*self.info.nodes, *self.info.collections}, f"{name!r} twice"
+        pointer = np.asarray(graph_ptr, np.int64)
+        with NpyFile(
+            self.folder / file_name("collection", name, "graph_ptr"), "int64", pointer.shape
+        ) as file:
+            file.append(pointer)
+            array = file.finish()
+        self.info.collections[name] = CollectionInfo(
+            num_graphs=len(pointer) - 1, node_type=node_type, graph_ptr=array
+        )
+
     def add_label(
         self,
         owner: Owner,
@@ -109,7 +129,7 @@ class GraphWriter:
         """Add a label of every node or edge of a type; -1 is missing, NaN in a regression.
 
         Args:
-            owner: a node type or edge type added before.
+            owner: a node type, collection or edge type added before.
             name: of the label.
             kind: class [rows], multilabel [rows, num_classes], regression [rows].
             values: converted to int32, int8 or float32; those of edges in the order in which the
@@ -250,12 +270,13 @@ class GraphWriter:
 
     def _owner(self, owner: Owner) -> OwnerInfo:
         if isinstance(owner, str):
-            return self.info.nodes[owner]
+            return self.info.nodes.get(owner) or self.info.collections[owner]
         return next(edge for edge in self.info.edges if edge.edge_type == owner)
 
     def _save(self, values: np.ndarray, owner: Owner, *name: str) -> ArrayInfo:
         """Write one row for each node or edge; those of edges into the order of the edges."""
-        kind, parts = ("node", (owner,)) if isinstance(owner, str) else ("edge", owner)
+        kind, parts = ("edge", owner) if not isinstance(owner, str) else ("node", (owner,))
+        kind = "collection" if owner in self.info.collections else kind
         path = self.folder / file_name(kind, *parts, *name)
         order = None if isinstance(owner, str) else np.load(self._orders[owner], mmap_mode="r")
         assert order is None or len(order) == len(values), f"{path.name}: {len(values)} rows"

@@ -1,10 +1,11 @@
 """stream: which seeds, in which order, with which neighbours; then the batches, ahead of time."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import PlainValidator, PositiveInt
+from pydantic import PlainValidator, PositiveFloat, PositiveInt
 
 from mtl.plugin import Options
 
@@ -29,12 +30,38 @@ def _num_neighbors(value: Any) -> Any:
     """Read neighbours per hop, or those of each edge type."""
     if not isinstance(value, Mapping):
         return _hops(value)
-    fan_outs = {str(kind): _hops(hops) for kind, hops in value.items()}
+    fan_outs = {
+        str(kind): tuple(hops) if _is_none(hops) and kind != DEFAULT else _hops(hops)
+        for kind, hops in value.items()
+    }
     if DEFAULT not in fan_outs:
         raise ValueError(f"must say `{DEFAULT}`, for the edge types that it does not name")
     if len({len(hops) for hops in fan_outs.values()}) > 1:
         raise ValueError(f"must have as many hops for every edge type, found {fan_outs}")
     return fan_outs
+
+
+def _is_none(hops: Any) -> bool:
+    """Say whether no message passes along an edge type, at no hop."""
+    return isinstance(hops, list | tuple) and len(hops) > 0 and all(k == 0 for k in hops)
+
+
+def _seed_time(value: Any) -> Any:
+    """Read the moment of each split: whole numbers as they are, dates in microseconds (UTC)."""
+    if not isinstance(value, Mapping) or value.keys() != {"train", "val", "test"}:
+        raise ValueError(f"must be a mapping with train, val and test, found {value!r}")
+    return {split: _moment(split, moment) for split, moment in value.items()}
+
+
+def _moment(split: str, moment: Any) -> int:
+    if isinstance(moment, int) and not isinstance(moment, bool):
+        return moment
+    try:
+        found = datetime.fromisoformat(moment)
+    except (TypeError, ValueError):
+        raise ValueError(f"{split} must be a date or a whole number, found {moment!r}") from None
+    found = found.replace(tzinfo=found.tzinfo or UTC)
+    return (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _num_threads(value: Any) -> Any:
@@ -47,6 +74,7 @@ NumNeighbors = Annotated[
     tuple[int, ...] | dict[str, tuple[int, ...]], PlainValidator(_num_neighbors)
 ]
 Temporal = Literal["uniform", "last"]
+SeedTime = Annotated[dict[str, int], PlainValidator(_seed_time)]
 NumThreads = Annotated[int | Literal["auto"], PlainValidator(_num_threads)]
 
 
@@ -56,7 +84,8 @@ class Loader(Options):
 
     num_neighbors: NumNeighbors = (15, 10)
     """Neighbours drawn for each node, per hop; -1 takes all. As many as the encoder has layers.
-    Or by edge type: `{default: [15, 10], user__buys__item: [5, 5]}`."""
+    Or by edge type: `{default: [15, 10], user__buys__item: [5, 5]}`; [0, 0] passes no message along
+    edges of that type, and the model has no weights for it."""
     replace: bool = False
     """Draw neighbours with replacement: as many as `num_neighbors` says, the same one perhaps again
     and again."""
@@ -64,12 +93,21 @@ class Loader(Options):
     """Draw edges in proportion to their weight where they have one; those of weight 0 never."""
     temporal: Temporal | None = None
     """Only neighbours from before the time of the seed, or from the same moment: uniform draws any
-    of them, last takes the latest. Nodes, edges or both have a time; seeds do. Evaluation, too."""
+    of them, last takes the latest. In evaluation, too. The time of a seed is that of the node or
+    edge itself, which suits papers and purchases, unless `seed_time` says otherwise."""
+    seed_time: SeedTime | None = None
+    """As of when the seeds of each split are looked at, in temporal sampling, such as `{train:
+    2024-03-01, val: 2024-04-01, test: 2024-05-01}`: what customers do, not what they did before
+    they signed up. Dates are UTC; whole numbers are in the graph's own unit."""
     batch_size: PositiveInt = 1024
     """Seeds of one microbatch, over all tasks: what one process holds at a time."""
     global_batch_size: PositiveInt | None = None
     """Seeds of one optimizer step. Default: batch_size x processes at the first start. Set it, and
     every number of processes gives the same numbers."""
+    rates: dict[str, PositiveFloat] = field(default_factory=dict)
+    """Passes over a group of seeds in an epoch of training, such as `{user__buys__item: 0.1}`: a
+    tenth of the edges each epoch, all of them in ten. Groups are the node types and edge types that
+    tasks label; 1 for those that are not named."""
     backend: Literal["auto", "numba", "pyg"] = "auto"
     """Which sampler draws the neighbours; auto is numba. pyg needs pyg-lib or torch-sparse, and
     draws between the steps instead of ahead of them."""
@@ -80,6 +118,16 @@ class Loader(Options):
     """Batches each process holds ready at most."""
     prefetch_bytes: PositiveInt = 1 << 30
     """Memory that they may take together, by the size of the largest so far."""
+
+
+def message_types(
+    num_neighbors: NumNeighbors, edge_types: Sequence[tuple[str, str, str]]
+) -> list[tuple[str, str, str]]:
+    """Return the edge types that messages pass along."""
+    if not isinstance(num_neighbors, dict):
+        return list(edge_types)
+    silent = {name for name, hops in num_neighbors.items() if _is_none(hops)}
+    return [kind for kind in edge_types if "__".join(kind) not in silent]
 
 
 def num_hops(num_neighbors: NumNeighbors) -> int:

@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import NeighborLoader
-from torch_geometric.sampler import BaseSampler, HeteroSamplerOutput, SamplerOutput
+from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 
+from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
+from mtl.loaders.degrees import VisibleDegrees
 from mtl.loaders.gather import gather
+from mtl.loaders.request import Request
+from mtl.loaders.samplers.base import Sampler
 from mtl.loaders.seeds import SeedOrder, Seeds
+from mtl.loaders.wanted import Nodes
+from mtl.tasks._links import BoundLinks
 from mtl.tasks.bound import BoundTask
 
 EMPTY = -1
@@ -24,11 +29,20 @@ EMPTY = -1
 class MicrobatchLoader(NeighborLoader):
     """PyG's loader, indexed by the number of a microbatch.
 
-    A batch carries, beside what PyG puts there, `rows[task]` (which seeds of its node type the task
-    reads), `target[task]` and `num_targets[task]` (how many losses the whole step adds up, over all
-    of its microbatches); for the edges of each type `colptr`, `listed` and `num_listed` (the edges
-    of destination `listed[i]` are `colptr[i]` to `colptr[i + 1]`; the first `num_listed[h]` are
-    those within h hops); and where there is one type of edges `in_degree` in the whole graph.
+    A batch carries, beside what PyG puts there, for each task:
+
+    - `rows[task]`: what it reads among the first nodes of their type: nodes [seeds], both ends of
+      edges [2, seeds], those of an edge, its negatives and candidates [2, seeds, pairs], or the
+      nodes of graphs, one graph after the other [nodes];
+    - `target[task]`, and `num_targets[task]`: how many losses the whole step adds up, over all of
+      its microbatches;
+    - `extra[task]`: features of the edges that it scores, where they have some; or where the rows
+      of each graph begin, and the last end.
+
+    For the edges of each type it has `colptr`, `listed` and `num_listed` (the edges of destination
+    `listed[i]` are `colptr[i]` to `colptr[i + 1]`; the first `num_listed[h]` are those within h
+    hops); and where there is one type of edges `in_degree`: in the whole graph, less the edges
+    that are hidden.
 
     Args:
         store: the graph.
@@ -37,20 +51,29 @@ class MicrobatchLoader(NeighborLoader):
         order: which seeds stand in which microbatch.
         split: train, val or test.
         dtype: bfloat16 rounds the features to it; else they come as they are stored.
+        edge_features: whether the encoder reads those of edges.
+        seed_time: as of when all seeds are looked at, where sampling is temporal; default: the time
+            of each node or edge.
     """
 
     def __init__(
         self,
         store: GraphStore,
         tasks: Mapping[str, BoundTask],
-        sampler: BaseSampler,
+        sampler: Sampler,
         order: SeedOrder,
         split: str,
         dtype: torch.dtype | None = None,
+        *,
+        edge_features: bool = False,
+        seed_time: int | None = None,
     ) -> None:
         self.tasks, self.order, self.split, self.dtype = tasks, order, split, dtype
-        self._store = store
+        self._store, self._edge_features, self._seed_time = store, edge_features, seed_time
         self._topology = store.topology()
+        if not store.is_heterogeneous:
+            ((kind, csc),) = self._topology.edges.items()
+            self._degrees = VisibleDegrees(csc, sampler.hidden.get(kind))
         self._num_targets_of = lru_cache(maxsize=16)(self._count)  # one count for all of a step
         some = torch.arange(1)  # microbatches are asked for by number, without an end
         super().__init__(
@@ -64,44 +87,81 @@ class MicrobatchLoader(NeighborLoader):
     def collate_fn(self, index: list[int | None]) -> Data | HeteroData:
         """Make the microbatch of that number; None makes an empty one."""
         (number,) = index
-        seeds = self._seeds(number)
-        output = self.node_sampler.sample(seeds, key=0 if number is None else number)
-        output.metadata = (torch.from_numpy(next(iter(seeds.values()))), None)
+        key = 0 if number is None else number
+        request = self._request(self._seeds(number), key)
+        nodes, hidden = request.nodes, request.hidden()
+        output = self.node_sampler.sample(nodes, key, exclude=hidden, time=request.times)
+        output.metadata = (torch.from_numpy(next(iter(nodes.values()))), None)
         batch: Data | HeteroData = self.filter_fn(output)
         self._gather(batch)
         for store, colptr in self._edge_stores(batch, output):
             store["listed"], store["colptr"], store["num_listed"] = colptr
-        self._describe(batch, seeds)
-        self._label(batch, seeds, number)
+        self._describe(batch, nodes, hidden)
+        self._label(batch, request, number)
         return batch
 
+    def reads(self, number: int | None) -> dict[str, Nodes]:
+        """Return the seeds of a microbatch that each task reads."""
+        seeds = self._seeds(number)
+        return {
+            name: seeds[task.group][task.rows(seeds[task.group], self.split)]
+            for name, task in self.tasks.items()
+        }
+
+    def _request(self, seeds: Seeds, key: int) -> Request:
+        sampler = self.node_sampler
+        return Request(
+            self._topology,
+            self.tasks,
+            seeds,
+            self.split,
+            key,
+            disjoint=sampler.disjoint,
+            temporal=sampler.temporal is not None,
+            seed_time=self._seed_time,
+        )
+
     def _gather(self, batch: Data | HeteroData) -> None:
-        """Add the features of the nodes."""
-        parts = batch.node_items() if isinstance(batch, HeteroData) else [(None, batch)]
-        for kind, part in parts:
-            features = self._store.features(kind or self._store.node_types[0])
+        """Add the features of the nodes, and of the edges where the encoder reads them."""
+        hetero = isinstance(batch, HeteroData)
+        for kind in self._store.node_types:
+            part, features = batch[kind] if hetero else batch, self._store.features(kind)
             if features is not None:
                 part["x"] = gather(features, part["n_id"].numpy(), self.dtype)
+        for edge_type in self._store.edge_types if self._edge_features else ():
+            part = batch[edge_type] if hetero else batch
+            features = self._store.edge_features(edge_type)
+            if features is not None:
+                part["edge_attr"] = gather(features, part["e_id"].numpy(), self.dtype)
 
-    def _describe(self, batch: Data | HeteroData, seeds: Seeds) -> None:
+    def _describe(
+        self, batch: Data | HeteroData, nodes: Seeds, hidden: Mapping[EdgeType, np.ndarray]
+    ) -> None:
         """Name the types of a homogeneous batch and its degrees, or the seeds of each type."""
         if isinstance(batch, HeteroData):
-            for node_type in batch.node_types:
-                batch[node_type].batch_size = len(seeds.get(node_type, ()))
+            for node_type, store in batch.node_items():
+                store.batch_size = len(nodes.get(node_type, ()))
+                store.input_id = store.n_id[: store.batch_size]
             return
-        ((batch.edge_type, csc),) = self._topology.edges.items()
+        (batch.edge_type,) = self._topology.edges
         batch.node_type = batch.edge_type[0]
-        nodes = batch.n_id.numpy()
-        batch.in_degree = torch.from_numpy(csc.colptr[nodes + 1] - csc.colptr[nodes])
+        edges = hidden.get(batch.edge_type, np.empty(0, np.int64))
+        batch.in_degree = torch.from_numpy(self._degrees.of(batch.n_id.numpy(), edges))
 
-    def _label(self, batch: Data | HeteroData, seeds: Seeds, number: int | None) -> None:
-        """Say which seeds each task reads, and what it wants to see there."""
+    def _label(self, batch: Data | HeteroData, request: Request, number: int | None) -> None:
+        """Say which nodes each task reads, and what it wants to see there."""
         batch.number = EMPTY if number is None else number
-        tasks = {name: (task, seeds[task.node_type]) for name, task in self.tasks.items()}
-        rows = {name: task.rows(its, self.split) for name, (task, its) in tasks.items()}
-        batch.rows = {name: torch.from_numpy(r) for name, r in rows.items()}
-        batch.target = {name: task.targets(its[rows[name]]) for name, (task, its) in tasks.items()}
+        batch.rows = {name: request.rows(name) for name in self.tasks}
+        batch.target = {
+            name: task.targets(request.read[name], training=self.split == "train")
+            for name, task in self.tasks.items()
+        }
         batch.num_targets = self._num_targets(number)
+        batch.extra = {
+            name: gather(features, request.read[name], self.dtype)
+            for name, task in self.tasks.items()
+            if (features := edge_features_of(self._store, task)) is not None
+        } | {n: request.graph_ptr(n) for n, t in self.tasks.items() if t.graph_ptr is not None}
 
     def _seeds(self, number: int | None) -> Seeds:
         if number is None:
@@ -122,30 +182,38 @@ class MicrobatchLoader(NeighborLoader):
                 listed_destinations(colptr, output.num_sampled_nodes[kind[2]], compact=True),
             )
 
-    def _num_targets(self, number: int | None) -> dict[str, int]:
+    def _num_targets(self, number: int | None) -> dict[str, float]:
         """Count without asking other processes: all know the order and all labels."""
         if number is None:
             return dict.fromkeys(self.tasks, 0)
         return self._num_targets_of(number // self.order.microbatches_per_step)
 
-    def _count(self, step: int) -> dict[str, int]:
+    def _count(self, step: int) -> dict[str, float]:
         parts = self.order.step(step)
         return {
-            name: sum(num_targets(task, seeds[task.node_type], self.split) for seeds in parts)
+            name: sum(num_targets(task, seeds[task.group], self.split) for seeds in parts)
             for name, task in self.tasks.items()
         }
 
 
 def _without_features(data: Data | HeteroData) -> Data | HeteroData:
     """Leave the features to `gather`; PyG would select them with as many threads as the model."""
-    for store in data.node_stores:
-        store.pop("x", None)
+    for store in data.stores:
+        for name in ("x", "edge_attr"):
+            store.pop(name, None)
     return data
 
 
-def num_targets(task: BoundTask, seeds: Int[np.ndarray, " seeds"], split: str) -> int:
+def num_targets(task: BoundTask, seeds: Nodes, split: str) -> float:
     """Return how many losses a task adds up over these seeds."""
-    return task.task.count(task.label.values[seeds[task.rows(seeds, split)]])
+    return task.count(seeds[task.rows(seeds, split)])
+
+
+def edge_features_of(store: GraphStore, task: BoundTask) -> Tensor | None:
+    """Return the features of the edges that a task labels; who predicts links has to do without."""
+    if isinstance(task.owner, str) or isinstance(task, BoundLinks):
+        return None
+    return store.edge_features(task.owner)
 
 
 def listed_destinations(

@@ -12,10 +12,11 @@ Seeds = dict[str, Int[np.ndarray, " seeds"]]
 class SeedOrder:
     """Which seeds stand in which microbatch.
 
-    A group holds the labelled nodes of one node type. An epoch passes over every seed of every
-    group exactly once; groups are interleaved in proportion to their sizes, so that all end
-    together. A step takes `global_batch_size` seeds (the last of an epoch what is left) and spreads
-    them evenly over `microbatches_per_step` microbatches. No argument knows about processes.
+    A group holds what is labelled of one node type or edge type. An epoch passes over every seed of
+    every group exactly once, or over a part of a group, or several times, where it has a rate;
+    groups are interleaved in proportion to that, so that all end together. A step takes
+    `global_batch_size` seeds (the last of an epoch what is left) and spreads them evenly over
+    `microbatches_per_step` microbatches. No argument knows about processes.
 
     Args:
         groups: seeds of each node type, without duplicates.
@@ -23,6 +24,8 @@ class SeedOrder:
         global_batch_size: seeds of one step; at least 1.
         seed: the order follows from it and from the epoch alone.
         shuffle: draw a new order every epoch, or keep the given one.
+        rates: passes over a group in an epoch; 1 where none is given. At a rate of 0.25 four epochs
+            pass over each seed exactly once.
     """
 
     def __init__(
@@ -33,9 +36,16 @@ class SeedOrder:
         global_batch_size: int,
         seed: int = 0,
         shuffle: bool = True,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         self.groups = {name: groups[name] for name in sorted(groups)}
-        self.num_seeds = sum(map(len, self.groups.values()))
+        rates = rates or {}
+        self.sizes = {
+            name: max(round(len(seeds) * rates.get(name, 1)), min(len(seeds), 1))
+            for name, seeds in self.groups.items()
+        }
+        """Seeds of each group in an epoch."""
+        self.num_seeds = sum(self.sizes.values())
         self.global_batch_size = global_batch_size
         self.microbatches_per_step = -(-global_batch_size // batch_size)
         self.steps_per_epoch = -(-self.num_seeds // global_batch_size)
@@ -82,15 +92,26 @@ class SeedOrder:
         self, epoch: int
     ) -> tuple[Int[np.ndarray, " all_seeds"], Int[np.ndarray, " all_seeds"]]:
         """Return group and position within its group of each seed, in the order of an epoch."""
-        sizes = [len(seeds) for seeds in self.groups.values()]
+        sizes = list(self.sizes.values())
         group = np.repeat(np.arange(len(sizes)), sizes)
         rank_in_group = np.concatenate([np.arange(size) for size in sizes])
         progress = (rank_in_group + 0.5) / np.repeat(sizes, sizes)
         interleaved = np.lexsort((group, progress))
-        position = [self._permutation(epoch, i, size) for i, size in enumerate(sizes)]
+        position = [self._part(epoch, i, size) for i, size in enumerate(sizes)]
         return group[interleaved], np.concatenate(position)[interleaved]
 
-    def _permutation(self, epoch: int, group: int, size: int) -> Int[np.ndarray, " seeds"]:
+    def _part(self, epoch: int, group: int, size: int) -> Int[np.ndarray, " seeds"]:
+        """Return what an epoch takes of a group: the next of one permutation after the other."""
+        whole = len(list(self.groups.values())[group])
+        if not whole:
+            return np.empty(0, np.int64)
+        start = epoch * size
+        first, last = start // whole, -(-(start + size) // whole)
+        passes = [self._permutation(number, group, whole) for number in range(first, last)]
+        return np.concatenate(passes)[start - first * whole :][:size]
+
+    def _permutation(self, number: int, group: int, size: int) -> Int[np.ndarray, " seeds"]:
+        """Return the order of a group in one pass; the n-th of the epochs where the rate is 1."""
         if not self._shuffle:
             return np.arange(size)
-        return np.random.default_rng([self._seed, epoch, group]).permutation(size)
+        return np.random.default_rng([self._seed, number, group]).permutation(size)

@@ -1,7 +1,7 @@
 """stream: microbatches in the order of the data, made ahead of time by threads."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeAlias
@@ -12,11 +12,12 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from mtl.errors import ConfigError
-from mtl.graphs.schema import EdgeType
+from mtl.graphs.schema import EdgeType, Owner, text
 from mtl.graphs.store import GraphStore
 from mtl.graphs.topology import Topology
 from mtl.loaders import DEFAULT, Loader
 from mtl.loaders.microbatch import MicrobatchLoader
+from mtl.loaders.samplers._columns import Bits, hidden_bits
 from mtl.loaders.samplers.numba import NumbaSampler
 from mtl.loaders.samplers.pyg import PyGSampler
 from mtl.loaders.seeds import SeedOrder, Seeds
@@ -48,9 +49,9 @@ class Stream:
     ) -> None:
         self.loader, self.order = loader, loader.order
         self._num_threads, self._prefetch = num_threads, prefetch
-        self._prefetch_bytes, self._largest = prefetch_bytes, 1
+        self._prefetch_bytes, self._largest = prefetch_bytes, 0
 
-    def microbatches(self, numbers: Iterable[int | None]) -> Iterator[Batch]:
+    def microbatches(self, numbers: Iterable[int | None]) -> Generator[Batch]:
         """Yield the microbatches of these numbers, in this order."""
         if not self._num_threads:
             yield from (self.loader([number]) for number in numbers)
@@ -73,19 +74,29 @@ class Stream:
 
     def steps(
         self, first: int, last: int, rank: int = 0, world_size: int = 1
-    ) -> Iterator[tuple[int, Iterator[Batch]]]:
+    ) -> Generator[tuple[int, Iterator[Batch]]]:
         """Yield `(step, microbatches of this process)` for the steps `first` to `last` - 1.
 
         Take all microbatches of a step before the next step; the last one has `is_last` set.
         """
-        shares = {step: self.order.share(step, rank, world_size) for step in range(first, last)}
-        batches = self.microbatches(number for share in shares.values() for number in share)
-        for step, share in shares.items():
-            yield step, _mark_last(islice(batches, len(share)), len(share))
+        numbers = (n for s in range(first, last) for n in self.order.share(s, rank, world_size))
+        batches = self.microbatches(numbers)
+        try:
+            for step in range(first, last):
+                size = len(self.order.share(step, rank, world_size))
+                yield step, _mark_last(islice(batches, size), size)
+        except GeneratorExit:  # closed before its end: nobody takes the batches made ahead
+            batches.close()
+            raise
 
     @property
     def _depth(self) -> int:
-        """Microbatches that may wait, beside the one that is made or taken next."""
+        """Microbatches that may wait, beside the one that is made or taken next.
+
+        One, until the first has shown how large they are.
+        """
+        if not self._largest:
+            return 1
         return max(min(self._prefetch, self._prefetch_bytes // self._largest), 1)
 
     def _take(self, ahead: deque[Future[Batch]]) -> Batch:
@@ -110,6 +121,8 @@ def build_stream(
     world_size: int = 1,
     seed: int = 0,
     dtype: torch.dtype | None = None,
+    edge_features: bool = False,
+    section: str = "loader",
 ) -> Stream:
     """Make the stream of one split of a graph.
 
@@ -122,6 +135,8 @@ def build_stream(
         world_size: processes, for the default of `global_batch_size` alone.
         seed: the order and the neighbours follow from it.
         dtype: bfloat16 rounds the features to it, as autocast would: half the memory and copying.
+        edge_features: whether the encoder reads features of edges.
+        section: of the configuration that `num_neighbors` stands in, for messages.
 
     Raises:
         ConfigError: an option asks for what the graph has not, or the library behind `backend` is
@@ -130,28 +145,49 @@ def build_stream(
     _check_times(options, store, tasks)
     train = split == "train"
     global_batch_size = options.global_batch_size or options.batch_size * world_size
+    groups = _groups(tasks, split)
+    for name in options.rates.keys() - groups.keys():
+        raise ConfigError(
+            f"loader.rates.{name}: no task has such seeds{nearest(name, list(groups))} (there are: "
+            f"{', '.join(groups)})"
+        )
     order = SeedOrder(
-        _groups(tasks, split),
+        groups,
         batch_size=options.batch_size,
         global_batch_size=global_batch_size if train else options.batch_size,
         seed=seed,
         shuffle=train,
+        rates=options.rates if train else None,
     )
     words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
-    sampler = _sampler(options, store.topology(), num_hops, int(words[0]))
+    fan_outs = _fan_outs(options.num_neighbors, store.topology(), num_hops, section)
+    sampler = _sampler(options, store.topology(), fan_outs, int(words[0]), _held_out(store, tasks))
     threads = 1 if options.num_threads == "auto" else int(options.num_threads)
     if not sampler.threads_allowed:
         threads = 0
-    sampler.warm_up(max(threads, 1))
-    loader = MicrobatchLoader(store, tasks, sampler, order, split, dtype)
+    hides = any(task.hiding is not None for task in tasks.values())
+    sampler.warm_up(max(threads, 1), exclude=hides)
+    loader = MicrobatchLoader(
+        store,
+        tasks,
+        sampler,
+        order,
+        split,
+        dtype,
+        edge_features=edge_features,
+        seed_time=None if options.seed_time is None else options.seed_time[split],
+    )
     return Stream(loader, threads, options.prefetch, options.prefetch_bytes)
 
 
 def _sampler(
-    options: Loader, topology: Topology, num_hops: int | None, seed: int
+    options: Loader,
+    topology: Topology,
+    fan_outs: tuple[int, ...] | dict[EdgeType, tuple[int, ...]],
+    seed: int,
+    hidden: dict[EdgeType, Bits],
 ) -> NumbaSampler | PyGSampler:
     kind = PyGSampler if options.backend == "pyg" else NumbaSampler
-    fan_outs = _fan_outs(options.num_neighbors, topology, num_hops)
     try:
         return kind(
             topology,
@@ -160,6 +196,7 @@ def _sampler(
             replace=options.replace,
             weighted=options.weighted,
             temporal=options.temporal,
+            hidden=hidden,
         )
     except ConfigError as error:
         raise ConfigError(f"loader.{error}") from error
@@ -169,21 +206,42 @@ def _check_times(options: Loader, store: GraphStore, tasks: Mapping[str, BoundTa
     """Check that every seed of temporal sampling has a time.
 
     Raises:
-        ConfigError: the nodes of a task have none.
+        ConfigError: the nodes or edges of a task have none, or nobody asks for times.
     """
+    if options.temporal is None and options.seed_time is not None:
+        raise ConfigError("loader.seed_time: given, but loader.temporal is not")
+    if options.temporal is None or options.seed_time is not None:
+        return
+    topology = store.topology()
+    timed: set[Owner] = set(topology.time)
+    timed |= {kind for kind, csc in topology.edges.items() if csc.time is not None}
     for name, task in tasks.items():
-        if options.temporal and store.time(task.node_type) is None:
-            timed = [kind for kind in store.node_types if store.time(kind) is not None]
+        if task.owner not in timed:
             raise ConfigError(
-                f"loader.temporal: the seeds of tasks.{name} need a time, and {task.node_type} has "
-                f"none (nodes with a time: {', '.join(timed) or 'none'})"
+                f"loader.temporal: the seeds of tasks.{name} need a time, and {task.group} has "
+                f"none (there is one on: {', '.join(sorted(text(kind) for kind in timed)) or 'nothing'}); "
+                "say as of when they are looked at: loader.seed_time"
             )
+
+
+def _held_out(store: GraphStore, tasks: Mapping[str, BoundTask]) -> dict[EdgeType, Bits]:
+    """Return the edges of each type that never carry a message."""
+    edges = store.topology().edges
+    found: dict[EdgeType, list[np.ndarray]] = {}
+    for task in tasks.values():
+        for kind, some in task.held_out().items():
+            found.setdefault(kind, []).append(some)
+    return {
+        kind: hidden_bits(len(edges[kind].row), np.concatenate(some))
+        for kind, some in found.items()
+    }
 
 
 def _fan_outs(
     num_neighbors: tuple[int, ...] | dict[str, tuple[int, ...]],
     topology: Topology,
     num_hops: int | None,
+    section: str,
 ) -> tuple[int, ...] | dict[EdgeType, tuple[int, ...]]:
     """Return the neighbours of each hop, by edge type where they differ.
 
@@ -195,7 +253,7 @@ def _fan_outs(
     names = {"__".join(kind): kind for kind in topology.edges}
     for name in num_neighbors.keys() - names.keys() - {DEFAULT}:
         raise ConfigError(
-            f"loader.num_neighbors.{name}: the graph has no such edge type"
+            f"{section}.num_neighbors.{name}: the graph has no such edge type"
             f"{nearest(name, list(names))} (it has: {', '.join(names)})"
         )
     default = num_neighbors[DEFAULT]
@@ -203,14 +261,11 @@ def _fan_outs(
 
 
 def _groups(tasks: Mapping[str, BoundTask], split: str) -> Seeds:
-    """Return the union of the labelled seeds of each node type."""
-    types = {task.node_type for task in tasks.values()}
-    return {
-        kind: np.unique(
-            np.concatenate([t.seeds(split) for t in tasks.values() if t.node_type == kind])
-        )
-        for kind in types
-    }
+    """Return the union of the seeds of each group."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for task in tasks.values():
+        groups.setdefault(task.group, []).append(task.seeds(split))
+    return {group: np.unique(np.concatenate(parts)) for group, parts in groups.items()}
 
 
 def _alone() -> None:

@@ -1,6 +1,7 @@
 """model: input projections, one trunk that the tasks share, a head for each task."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -22,6 +23,15 @@ class Model(Options):
     """Width of every hidden layer."""
     input_dropout: Share = 0.0
     """Share of the raw features that is dropped in training."""
+    max_embedding_gib: Annotated[float, Field(gt=0)] = 4.0
+    """Nodes without features get a learned vector each; more of them than take so much memory on
+    each process (weights, gradients, moments of Adam) are refused."""
+    init_from: Path | None = None
+    """Run directory whose best weights the model starts with, all that have a place here: a task
+    that is new gets a head that starts afresh, the head of one that is gone is left."""
+    freeze: tuple[str, ...] = ()
+    """Parts that are not trained, by the names that are printed with their sizes at the start, such
+    as [projection, trunk, heads/topic]."""
 
     def __post_init__(self) -> None:
         self.encoder.check_dim(self.dim)

@@ -1,25 +1,27 @@
 """model: batch to predictions of every task."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
 
 from mtl.errors import ConfigError
+from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
 from mtl.models import Model
+from mtl.models.heads import build_head
 from mtl.models.projection import Projection
+from mtl.models.sharing import Parts
 from mtl.models.trunk import Trunk, layer_types
-from mtl.tasks import Statistics
 from mtl.tasks.bound import BoundTask
 
 
 class MultiTaskModel(nn.Module):
-    """Embeddings of the seeds, then a head for each task over the seeds that it reads.
+    """Embeddings of the seeds, then a head for each task over those that it reads.
 
     Args:
-        bottom: batch to `{task: [seeds, dim]}`; see `Sharing.build`.
+        bottom: batch to `{task: {node type: [seeds, dim]}}`; see `Sharing.build`.
         heads: one for each task.
     """
 
@@ -28,50 +30,78 @@ class MultiTaskModel(nn.Module):
         self.bottom, self.heads = bottom, nn.ModuleDict(heads)
 
     def forward(self, batch: Data | HeteroData) -> dict[str, Float[Tensor, "rows outputs"]]:
-        """Return the outputs of each task for the seeds in `batch.rows[task]`."""
+        """Return the outputs of each task for what `batch.rows[task]` reads."""
         seeds = self.bottom(batch)
-        return {task: head(seeds[task][batch.rows[task]]) for task, head in self.heads.items()}
-
-
-class Head(nn.Module):
-    """A linear layer around what the training labels say: outputs are in the labels' own units."""
-
-    def __init__(self, dim: int, statistics: Statistics) -> None:
-        super().__init__()
-        self.linear = nn.Linear(dim, len(statistics.prior))
-        # constants, but no buffers: DDP would broadcast those before every forward
-        self.prior = nn.Parameter(statistics.prior.float(), requires_grad=False)
-        self.scale = nn.Parameter(statistics.scale.float(), requires_grad=False)
-
-    def forward(self, seeds: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows outputs"]:
-        """Return `prior + scale * W h`."""
-        out: Tensor = self.prior + self.scale * self.linear(seeds)
-        return out
+        return {
+            task: head(seeds[task], batch.rows[task], batch.extra.get(task))
+            for task, head in self.heads.items()
+        }
 
 
 def build_model(
-    options: Model, store: GraphStore, tasks: Mapping[str, BoundTask]
+    options: Model,
+    store: GraphStore,
+    tasks: Mapping[str, BoundTask],
+    edge_types: Collection[EdgeType] | None = None,
 ) -> MultiTaskModel:
     """Make the model that the `model:` section describes.
 
+    Args:
+        options: the section.
+        store: the graph.
+        tasks: by name.
+        edge_types: that messages pass along; default: all.
+
     Raises:
-        ConfigError: nodes that the model reads have no features, or the encoder does not take a
-            graph of several types.
+        ConfigError: learned vectors of nodes without features would not fit, or the encoder does
+            not take a graph of several types.
     """
-    seed_types = {task.node_type for task in tasks.values()}
-    input_types = layer_types(options.encoder, seed_types, store.edge_types)[0]
-    num_features = {kind: _num_features(store, kind) for kind in input_types}
+    seed_types = {kind for task in tasks.values() for kind in task.node_types}
+    edges = {
+        kind: _num_edge_features(options, store, kind) for kind in edge_types or store.edge_types
+    }
+    input_types = layer_types(options.encoder, seed_types, edges)[0]
+    widths = {kind: _num_features(store, kind) for kind in input_types}
+    num_features = {kind: width for kind, width in widths.items() if width}
+    learned = {kind: store.num_nodes(kind) for kind, width in widths.items() if not width}
+    _check_learned(options, learned)
     bottom = options.sharing.build(
-        {name: task.node_type for name, task in tasks.items()},
-        lambda views: Projection(num_features, options.dim, options.input_dropout, views),
-        lambda: Trunk(options.encoder, options.dim, seed_types, store.edge_types),
+        Parts(
+            {name: tuple(dict.fromkeys(task.node_types)) for name, task in tasks.items()},
+            options.dim,
+            lambda views: Projection(
+                num_features, options.dim, options.input_dropout, views, learned
+            ),
+            lambda: Trunk(options.encoder, options.dim, seed_types, edges),
+        )
     )
-    heads = {name: Head(options.dim, task.statistics) for name, task in tasks.items()}
+    heads = {name: build_head(options.dim, task, store) for name, task in tasks.items()}
     return MultiTaskModel(bottom, heads)
 
 
 def _num_features(store: GraphStore, node_type: str) -> int:
     features = store.features(node_type)
-    if features is None:
-        raise ConfigError(f"graph: {store.name} has no features on its {node_type!r} nodes")
-    return features.shape[1]
+    return 0 if features is None else features.shape[1]
+
+
+def _check_learned(options: Model, num_nodes: Mapping[str, int]) -> None:
+    """Refuse learned vectors that would not fit.
+
+    Raises:
+        ConfigError: saying how large they would be.
+    """
+    copies = 4  # weights, gradients and the two moments of Adam, in float32
+    gib = copies * 4 * options.dim * sum(num_nodes.values()) / 2**30
+    if gib > options.max_embedding_gib:
+        raise ConfigError(
+            f"graph: {', '.join(num_nodes)} have no features, and a learned vector of model.dim "
+            f"{options.dim} for each of {sum(num_nodes.values()):,} nodes takes {gib:,.1f} GiB on "
+            f"every process, more than model.max_embedding_gib {options.max_embedding_gib:g}; give "
+            f"the nodes features, or lower model.dim, or raise that limit"
+        )
+
+
+def _num_edge_features(options: Model, store: GraphStore, edge_type: EdgeType) -> int:
+    """Return how many features of edges the encoder reads."""
+    features = store.edge_features(edge_type) if options.encoder.reads_edge_features else None
+    return 0 if features is None else features.shape[1]

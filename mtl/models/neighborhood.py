@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from mtl.graphs.schema import EdgeType
@@ -28,6 +28,8 @@ class Edges:
     listed: Int[Tensor, " listed"] | None
     """Which destinations `colptr` lists; None is all."""
     num_destinations: int
+    features: Float[Tensor, "edges features"] | None = None
+    """Raw features of the edges, where they have some."""
 
     @property
     def destination(self) -> Int[Tensor, " edges"]:
@@ -88,10 +90,10 @@ def hops(batch: "Data | HeteroData", num_layers: int) -> Iterator[Hop]:
         yield Hop(counts, layer, getattr(batch, "in_degree", None))
 
 
-def features(batch: "Data | HeteroData") -> dict[str, Float[Tensor, "nodes features"]]:
-    """Return the raw features of each node type."""
+def node_values(batch: "Data | HeteroData", name: str) -> dict[str, Shaped[Tensor, "nodes ..."]]:
+    """Return x, n_id ... of each node type that has it."""
     nodes, _ = _stores(batch)
-    return {kind: store["x"] for kind, store in nodes.items()}
+    return {kind: store[name] for kind, store in nodes.items() if name in store}
 
 
 def _stores(batch: "Data | HeteroData") -> tuple[dict[str, Any], dict[EdgeType, Any]]:
@@ -108,5 +110,6 @@ def _edges(store: Any, depth: int, num_destinations: int) -> Edges:
     num_listed = store["num_listed"][depth]
     listed = None if num_listed == num_destinations else store["listed"][:num_listed]
     num_edges = sum(store["num_sampled_edges"][:depth])
-    row = store["edge_index"][0, :num_edges]
-    return Edges(store["colptr"][: num_listed + 1], row, listed, num_destinations)
+    row, attr = store["edge_index"][0, :num_edges], store.get("edge_attr")
+    features = None if attr is None else attr[:num_edges]
+    return Edges(store["colptr"][: num_listed + 1], row, listed, num_destinations, features)

@@ -10,30 +10,42 @@ from torch_geometric.data import Data, HeteroData
 
 from mtl.models.activation import Dropout
 from mtl.models.embeddings import Embeddings
-from mtl.models.modules import Linears
-from mtl.models.neighborhood import features
+from mtl.models.modules import Linears, key
+from mtl.models.neighborhood import node_values
 
 
 class Projection(nn.Module):
     """Dropout and a linear layer for each node type; for each task one of its own where asked.
+
+    Nodes without features have a learned vector each, as wide as the embeddings, instead.
 
     Args:
         num_features: width of the raw features of each node type.
         dim: width of the embeddings.
         dropout: share of the raw features that is dropped in training.
         views: names of the tasks that have a layer of their own; none for one that all share.
+        num_nodes: of the types without features.
     """
 
     def __init__(
-        self, num_features: Mapping[str, int], dim: int, dropout: float, views: tuple[str, ...] = ()
+        self,
+        num_features: Mapping[str, int],
+        dim: int,
+        dropout: float,
+        views: tuple[str, ...] = (),
+        num_nodes: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
-        self.num_features, self.views = dict(num_features), views
+        learned = num_nodes or {}
+        self.num_features, self.views = {**num_features, **dict.fromkeys(learned, dim)}, views
+        self.learned = nn.ModuleDict(
+            {key(kind): nn.Embedding(n, dim) for kind, n in learned.items()}
+        )
         self.dropout = Dropout(dropout)
         self.linears = Linears(
             (
                 ((kind, view) if view else kind, width)
-                for kind, width in num_features.items()
+                for kind, width in self.num_features.items()
                 for view in views or ("",)
             ),
             dim,
@@ -41,7 +53,10 @@ class Projection(nn.Module):
 
     def forward(self, batch: Data | HeteroData) -> dict[str, Embeddings]:
         """Return the embeddings of every node type, not multiplied out where that can wait."""
-        raw = features(batch)
+        raw, ids = node_values(batch, "x"), node_values(batch, "n_id")
+        for kind in self.num_features:
+            if key(kind) in self.learned:
+                raw[kind] = self.learned[key(kind)](ids[kind])
         return {kind: self._project(kind, raw[kind]) for kind in self.num_features}
 
     def _project(self, kind: str, x: Float[Tensor, "nodes features"]) -> Embeddings:

@@ -35,7 +35,7 @@ class Trunk(nn.Module):
         encoder: options and kind of convolution.
         dim: width of every layer.
         seed_types: types of the seeds.
-        edge_types: of the graph.
+        edge_types: that messages pass along, with the number of features of their edges.
     """
 
     def __init__(
@@ -43,13 +43,15 @@ class Trunk(nn.Module):
         encoder: Encoder,
         dim: int,
         seed_types: Collection[str],
-        edge_types: Collection[EdgeType],
+        edge_types: Mapping[EdgeType, int],
     ) -> None:
         super().__init__()
         types = layer_types(encoder, seed_types, edge_types)
         self.input_types = tuple(types[0])
         self.convolutions = nn.ModuleList(
-            encoder.convolution(dim, i, kinds, [edge for edge in edge_types if edge[2] in kinds])  # type: ignore[misc]
+            encoder.convolution(  # type: ignore[misc]
+                dim, i, kinds, {e: width for e, width in edge_types.items() if e[2] in kinds}
+            )
             for i, kinds in enumerate(types[1:])
         )
         self.norms = nn.ModuleList(_norms(encoder.norm, kinds, dim) for kinds in types[1:-1])
@@ -60,12 +62,27 @@ class Trunk(nn.Module):
     ) -> dict[str, Float[Tensor, "seeds *tasks dim"]]:
         """Return the embeddings of the seeds of each type, the first nodes of the batch."""
         out: dict[str, Tensor] = {}
-        reads = hops(batch, len(self.convolutions))
-        for layer, (convolution, hop) in enumerate(zip(self.convolutions, reads, strict=True)):
-            if layer:
-                x = {kind: Embeddings(self._between(layer, kind, h)) for kind, h in out.items()}
-            out = convolution(x, hop)
+        for layer, hop in enumerate(hops(batch, self.num_layers)):
+            out = self.layer(layer, self.activated(layer, out) if layer else x, hop)
         return out
+
+    @property
+    def num_layers(self) -> int:
+        """How many convolutions there are."""
+        return len(self.convolutions)
+
+    def layer(
+        self, layer: int, x: Mapping[str, Embeddings], hop: Hop
+    ) -> dict[str, Float[Tensor, "destinations *tasks dim"]]:
+        """Return what one convolution makes of its sources."""
+        out: dict[str, Tensor] = self.convolutions[layer](x, hop)
+        return out
+
+    def activated(
+        self, layer: int, out: Mapping[str, Float[Tensor, "nodes *tasks dim"]]
+    ) -> dict[str, Embeddings]:
+        """Return what goes into a layer above the first, of what came out of the one below."""
+        return {kind: Embeddings(self._between(layer, kind, h)) for kind, h in out.items()}
 
     def _between(
         self, layer: int, kind: str, h: Float[Tensor, "nodes *tasks dim"]

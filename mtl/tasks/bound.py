@@ -6,52 +6,160 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+from torchmetrics import Metric
 
 from mtl.errors import ConfigError
+from mtl.graphs.schema import EdgeType, Owner, text
 from mtl.graphs.store import GraphStore, Label
 from mtl.plugin import nearest
 from mtl.tasks import Statistics, Task
+from mtl.tasks._edges import OnLabelledEdges
+from mtl.tasks._hiding import Hiding
+from mtl.tasks._labelled import LabelTask
 
 SPLITS = {"train": 1, "val": 2, "test": 3}
+Seeds = Int[np.ndarray, " seeds"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BoundTask:
-    """One task on one graph: which seeds it reads, and what it wants to see there."""
+    """One task on one graph: which seeds it reads, and what it wants to see there.
+
+    Attributes:
+        name: of the task.
+        task: its options.
+        owner: whose rows the seeds are: a node type, an edge type, or a collection of graphs.
+        node_types: whose embeddings the head reads: of the node, both ends of the edge, or the
+            nodes of the graph.
+        split: uint8 [rows].
+        hiding: edges that carry no message while a seed is scored.
+        graph_ptr: of graphs: where the nodes of each begin, and where the last ends.
+    """
 
     name: str
     task: Task
-    node_type: str
+    owner: Owner
+    node_types: tuple[str, ...]
+    split: Shaped[np.ndarray, " rows"]
+    hiding: Hiding | None = None
+    graph_ptr: Int[np.ndarray, " graphs_and_one"] | None = None
+
+    @property
+    def group(self) -> str:
+        """Name of the owner: tasks of one group share their seeds."""
+        return text(self.owner)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the training split says before any feature is read."""
+        raise NotImplementedError
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the head's output for a seed, in evaluation."""
+        return len(self.statistics.prior)
+
+    @property
+    def best(self) -> Mapping[str, float]:
+        """Metric -> best reachable score, where the source knows it."""
+        return {}
+
+    def held_out(self) -> dict[EdgeType, Int[np.ndarray, " edges"]]:
+        """Return edges that never carry a message; by type, in any order."""
+        return {}
+
+    def seeds(self, split: str) -> Seeds:
+        """Return all seeds of a split, in ascending order."""
+        raise NotImplementedError
+
+    def rows(self, seeds: Seeds, split: str) -> Int[np.ndarray, " rows"]:
+        """Return the positions of those seeds of the group that this task reads."""
+        raise NotImplementedError
+
+    def targets(self, seeds: Seeds, *, training: bool = False) -> Shaped[Tensor, "seeds ..."]:
+        """Return what should be predicted for seeds that the task reads."""
+        raise NotImplementedError
+
+    def count(self, seeds: Seeds) -> float:
+        """Return how many losses `loss_sum` adds up for these seeds."""
+        raise NotImplementedError
+
+    def loss_sum(
+        self, prediction: Float[Tensor, "seeds outputs"], target: Shaped[Tensor, "seeds ..."]
+    ) -> Float[Tensor, ""]:
+        """Return the sum of the losses; 0 for no seed. It is divided by a count of all ranks."""
+        raise NotImplementedError
+
+    def scores(self, prediction: Float[Tensor, "seeds outputs"]) -> Float[Tensor, "seeds ..."]:
+        """Turn outputs into what metrics and people read."""
+        raise NotImplementedError
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return fresh metrics of `scores` and targets; the first one is the task's headline."""
+        raise NotImplementedError
+
+    def trivial(self, num_seeds: int) -> Float[Tensor, "seeds outputs"]:
+        """Return what would be predicted without reading a feature."""
+        return self.statistics.prior.expand(num_seeds, -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoundLabel(BoundTask):
+    """A task that predicts a label."""
+
+    task: LabelTask
     label: Label
-    split: Shaped[np.ndarray, " nodes"]
 
     @cached_property
     def statistics(self) -> Statistics:
         """What the labels of the training split say."""
-        return self.task.statistics(self.label.values[self.seeds("train")], self.label.num_classes)
+        try:
+            return self.task.statistics(
+                self.label.values[self.seeds("train")], self.label.num_classes
+            )
+        except ConfigError as error:
+            raise ConfigError(f"tasks.{self.name}.{error}") from error
 
     @property
-    def num_outputs(self) -> int:
-        """Width of the head."""
-        return len(self.statistics.prior)
+    def best(self) -> Mapping[str, float]:
+        """Metric -> best reachable score, where the source knows it."""
+        return self.label.best
 
-    def seeds(self, split: str) -> Int[np.ndarray, " seeds"]:
-        """Return all labelled nodes of a split, in ascending order."""
-        nodes = np.flatnonzero(self.split == SPLITS[split])
-        labelled: np.ndarray = nodes[self.label.labelled(nodes)]
+    def seeds(self, split: str) -> Seeds:
+        """Return all labelled rows of a split, in ascending order."""
+        rows = np.flatnonzero(self.split == SPLITS[split])
+        labelled: np.ndarray = rows[self.label.labelled(rows)]
         return labelled
 
-    def rows(self, seeds: Int[np.ndarray, " seeds"], split: str) -> Int[np.ndarray, " rows"]:
+    def rows(self, seeds: Seeds, split: str) -> Int[np.ndarray, " rows"]:
         """Return the positions of those seeds that this task reads."""
         reads = self.split[seeds] == SPLITS[split]
         return np.flatnonzero(reads & self.label.labelled(seeds))
 
-    def targets(self, seeds: Int[np.ndarray, " seeds"]) -> Shaped[Tensor, "seeds ..."]:
+    def targets(self, seeds: Seeds, *, training: bool = False) -> Shaped[Tensor, "seeds ..."]:
         """Return the labels of seeds: class numbers, 0/1 per class (-1 missing), or values."""
         values = torch.from_numpy(self.label.values[seeds])
         return values if self.label.kind == "regression" else values.long()
+
+    def count(self, seeds: Seeds) -> float:
+        """Return how many losses `loss_sum` adds up for these seeds."""
+        return self.task.count(self.label.values[seeds], self.statistics)
+
+    def loss_sum(
+        self, prediction: Float[Tensor, "seeds outputs"], target: Shaped[Tensor, "seeds ..."]
+    ) -> Float[Tensor, ""]:
+        """Return the sum of the task's losses."""
+        return self.task.loss_sum(prediction, target, self.statistics)
+
+    def scores(self, prediction: Float[Tensor, "seeds outputs"]) -> Float[Tensor, "seeds ..."]:
+        """Return probabilities, or values in the user's units."""
+        return self.task.scores(prediction)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return fresh metrics."""
+        return self.task.metrics(self.label.num_classes)
 
 
 def bind_tasks(tasks: Mapping[str, Task], store: GraphStore) -> dict[str, BoundTask]:
@@ -71,19 +179,15 @@ def bind_tasks(tasks: Mapping[str, Task], store: GraphStore) -> dict[str, BoundT
     return bound
 
 
-def bind(task: Task, name: str, store: GraphStore) -> BoundTask:
-    """Look a task's label and split up in a graph; `Task.bind` says what it raises."""
+def bind_label(
+    task: LabelTask, name: str, store: GraphStore, owner: Owner, node_types: tuple[str, ...]
+) -> BoundLabel:
+    """Look a task's label and split up among those of an owner; `Task.bind` says what it raises."""
     path = f"tasks.{name}"
-    node_type = task.node_type or store.node_types[0]
-    if node_type not in store.node_types or (task.node_type is None and len(store.node_types) > 1):
-        raise ConfigError(
-            f"{path}.node_type: expected one of {', '.join(store.node_types)}, "
-            f"found {task.node_type!r}{nearest(task.node_type, store.node_types)}"
-        )
-    labels = store.labels(node_type)
+    labels = store.labels(owner)
     if task.label not in labels:
         raise ConfigError(
-            f"{path}.label: {store.name} has no label {task.label!r}"
+            f"{path}.label: {text(owner)} has no label {task.label!r}"
             f"{nearest(task.label, list(labels))} (it has: {', '.join(labels) or 'none'})"
         )
     label = labels[task.label]
@@ -97,18 +201,46 @@ def bind(task: Task, name: str, store: GraphStore) -> BoundTask:
         raise ConfigError(
             f"{path}.label: {task.label!r} has one class; there is nothing to predict"
         )
-    splits = store.splits(node_type)
-    if task.split is not None and task.split not in splits:
-        raise ConfigError(
-            f"{path}.split: expected one of {', '.join(splits)}, found {task.split!r}"
-            f"{nearest(task.split, splits)}"
-        )
-    split = store.split(node_type, task.split)
-    bound = BoundTask(name, task, node_type, label, split)
+    split = split_of(task, name, store, owner)
+    hiding = Hiding(store, owner, task.hide) if isinstance(task, OnLabelledEdges) else None
+    pointer = store.members(owner)[1] if owner in store.collections else None
+    bound = BoundLabel(
+        name=name,
+        task=task,
+        owner=owner,
+        node_types=node_types,
+        split=split,
+        hiding=hiding,
+        graph_ptr=pointer,
+        label=label,
+    )
     for part in SPLITS:
         if not len(bound.seeds(part)):
             raise ConfigError(
-                f"{path}: no node of the {part} split {task.split or splits[0]!r} has the label "
-                f"{task.label!r}; choose another split or label"
+                f"{path}: no {_row_of(store, owner)} of the {part} split "
+                f"{task.split or store.splits(owner)[0]!r} has the label {task.label!r}; choose "
+                "another split or label"
             )
+    _ = bound.statistics  # refuses labels that the loss does not take
     return bound
+
+
+def _row_of(store: GraphStore, owner: Owner) -> str:
+    if not isinstance(owner, str):
+        return "edge"
+    return "graph" if owner in store.collections else "node"
+
+
+def split_of(task: Task, name: str, store: GraphStore, owner: Owner) -> Shaped[np.ndarray, " rows"]:
+    """Return the split that a task asks for.
+
+    Raises:
+        ConfigError: the owner has none of this name.
+    """
+    splits = store.splits(owner)
+    if not splits or (task.split is not None and task.split not in splits):
+        raise ConfigError(
+            f"tasks.{name}.split: expected one of {', '.join(splits) or 'none'}, found "
+            f"{task.split!r}{nearest(task.split, splits)}"
+        )
+    return store.split(owner, task.split)

@@ -23,8 +23,7 @@ def task_losses(
     `weights` are not in it.
     """
     parts = [
-        task.task.loss_sum(predictions[name], batch.target[name], task.statistics)
-        / max(batch.num_targets[name], 1)
+        task.loss_sum(predictions[name], batch.target[name]) / (batch.num_targets[name] or 1)
         for name, task in tasks.items()
     ]
     return torch.stack(parts)

@@ -1,65 +1,11 @@
-"""task: any number of classes for each node, every one of which may be unknown."""
+"""task: which of several classes apply, of nodes."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from mtl.tasks import Statistics, Task
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
-
-MISSING = -1
+from mtl.tasks._multilabel import Multilabel
+from mtl.tasks._nodes import OnNodes
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeMultilabel(Task):
-    """Predict for each node which of several classes it has, by binary cross-entropy."""
-
-    kind: ClassVar[str] = "multilabel"
-
-    def statistics(self, labels: Int[np.ndarray, "seeds classes"], num_classes: int) -> Statistics:
-        """Return the log-odds of each class (one positive and one negative are added)."""
-        positive = torch.from_numpy((labels == 1).sum(0) + 1.0)
-        negative = torch.from_numpy((labels == 0).sum(0) + 1.0)
-        return Statistics((positive / negative).log(), torch.ones(num_classes).double())
-
-    def loss_sum(
-        self,
-        prediction: Float[Tensor, "seeds classes"],
-        target: Int[Tensor, "seeds classes"],
-        statistics: Statistics,
-    ) -> Float[Tensor, ""]:
-        """Return the binary cross-entropy summed over all known labels, in nats."""
-        known = target != MISSING
-        losses = F.binary_cross_entropy_with_logits(
-            prediction, target.clamp(min=0).to(prediction.dtype), reduction="none"
-        )
-        return (losses * known).sum()
-
-    def count(self, labels: Int[np.ndarray, "seeds classes"]) -> int:
-        """Return the number of known labels."""
-        return int((labels != MISSING).sum())
-
-    def scores(self, prediction: Float[Tensor, "seeds classes"]) -> Float[Tensor, "seeds classes"]:
-        """Return the probability of each class."""
-        return prediction.sigmoid()
-
-    def metrics(self, num_classes: int) -> "dict[str, Metric]":
-        """Return macro AUROC, micro F1 and accuracy over all known labels."""
-        from torchmetrics.classification import (
-            MultilabelAccuracy,
-            MultilabelAUROC,
-            MultilabelF1Score,
-        )
-
-        return {
-            "auroc": MultilabelAUROC(num_classes, ignore_index=MISSING),
-            "micro_f1": MultilabelF1Score(num_classes, average="micro", ignore_index=MISSING),
-            "accuracy": MultilabelAccuracy(num_classes, average="micro", ignore_index=MISSING),
-        }
+class NodeMultilabel(OnNodes, Multilabel):
+    """Predict which of several classes apply for each node."""

@@ -1,63 +1,11 @@
-"""task: one number for each node."""
+"""task: a number, of nodes."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float
-from torch import Tensor
-
-from mtl.tasks import Statistics, Task
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
+from mtl.tasks._nodes import OnNodes
+from mtl.tasks._regression import Regression
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeRegression(Task):
-    """Predict a number for each node; the loss is in standard deviations of the training labels."""
-
-    kind: ClassVar[str] = "regression"
-
-    loss: Literal["mse", "mae", "huber"] = "mse"
-    """Squared, absolute, or Huber's loss (squared below one standard deviation, linear above)."""
-
-    def statistics(self, labels: Float[np.ndarray, " seeds"], num_classes: int) -> Statistics:
-        """Return mean and standard deviation (1 where all are equal), in the user's units."""
-        values = torch.from_numpy(labels).double()
-        scale = values.std(correction=0)
-        return Statistics(values.mean().view(1), torch.where(scale > 0, scale, 1.0).view(1))
-
-    def loss_sum(
-        self,
-        prediction: Float[Tensor, "seeds 1"],
-        target: Float[Tensor, " seeds"],
-        statistics: Statistics,
-    ) -> Float[Tensor, ""]:
-        """Return the summed loss of standardised values."""
-        scale = statistics.scale.to(prediction)
-        error = (prediction.squeeze(1) - target.to(prediction.dtype)) / scale
-        zero = torch.zeros_like(error)
-        if self.loss == "huber":
-            return F.huber_loss(error, zero, reduction="sum")
-        return (error.abs() if self.loss == "mae" else error.square()).sum()
-
-    def count(self, labels: Float[np.ndarray, " seeds"]) -> int:
-        """Return the number of nodes."""
-        return len(labels)
-
-    def scores(self, prediction: Float[Tensor, "seeds 1"]) -> Float[Tensor, " seeds"]:
-        """Return predictions in the user's units."""
-        return prediction.squeeze(1)
-
-    def metrics(self, num_classes: int) -> "dict[str, Metric]":
-        """Return R2, and the mean absolute and root mean squared error in the user's units."""
-        from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
-
-        return {
-            "r2": R2Score(),
-            "mae": MeanAbsoluteError(),
-            "rmse": MeanSquaredError(squared=False),
-        }
+class NodeRegression(OnNodes, Regression):
+    """Predict a number for each node."""

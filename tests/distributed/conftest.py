@@ -28,8 +28,38 @@ MARKET_TASKS = {
     "value": {"type": "node_regression", "node_type": "user", "label": "value", "weight": 2.0},
     "category": {"type": "node_classification", "node_type": "item", "label": "category"},
 }
+MIXED_TASKS = {
+    **MARKET_TASKS,
+    "returned": {
+        "type": "edge_classification",
+        "edge_type": "user__buys__item",
+        "label": "returned",
+        "class_weights": "balanced",
+        "label_smoothing": 0.1,
+    },
+    "buys": {
+        "type": "link_prediction",
+        "edge_type": "user__buys__item",
+        "num_negatives": 2,
+        "num_candidates": 5,
+    },
+    "follows": {
+        "type": "link_prediction",
+        "edge_type": "user__follows__user",
+        "loss": "ranking",
+        "num_candidates": 7,
+    },
+}
+EDGE_MIXES = [
+    ("returned",),
+    ("buys", "churn"),
+    ("follows", "category", "value"),
+    ("returned", "buys"),
+    tuple(MIXED_TASKS),
+]
 CUSTOMERS = {"type": "synthetic", "num_nodes": 120}
 MARKET = {"type": "marketplace", "num_users": 120, "num_items": 60, "num_shops": 8}
+SPARSE_MARKET = {**MARKET, "avg_purchases": 2.0, "avg_follows": 1.5}
 
 Result = dict[str, np.ndarray]
 
@@ -65,6 +95,12 @@ def case(
     return {"config": config, "num_steps": 3}
 
 
+def timed(described: dict[str, Any]) -> dict[str, Any]:
+    """Let seeds see the past alone."""
+    described["config"]["loader"]["temporal"] = "uniform"
+    return described
+
+
 CASES = {
     **{
         "-".join(mix): case(
@@ -86,6 +122,25 @@ CASES = {
             [("sage", "hard"), ("sage", "mimo"), ("mlp", "hard")]
         )
     },
+    **{
+        f"edges-{i}": case(
+            {name: MIXED_TASKS[name] for name in mix},
+            SPARSE_MARKET,
+            "sage",
+            ("hard", "mimo")[i % 2],
+            BATCHES[i],
+        )
+        for i, mix in enumerate(EDGE_MIXES)
+    },
+    "edges-as-of-their-time": timed(
+        case(
+            {name: MIXED_TASKS[name] for name in ("returned", "buys")},
+            SPARSE_MARKET,
+            "sage",
+            "hard",
+            BATCHES[0],
+        )
+    ),
 }
 
 

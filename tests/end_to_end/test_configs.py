@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ SHRUNK = {
     "planetoid": [],
     "amazon": ["evaluate.num_neighbors=[5,5]"],
     "tables": [],
+    "npz": ["model.dim=16", "loader.batch_size=512", "loader.global_batch_size=512"],
 }
 LARGE = {  # a real graph as it is, a small model
     "oewn": [
@@ -37,9 +39,21 @@ def test_mimo_on_cora_trains_on_two_processes(request, start, tmp_path):
     assert_trains(start, path, tmp_path, *shrunk(path, request), nproc=2)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "sharing"), list(zip(cycle(Encoder.types()), Sharing.types(), strict=False))
+)
+def test_every_encoder_and_every_sharing_trains(encoder, sharing, start, tmp_path):
+    assert_pair_trains(encoder, sharing, start, tmp_path)
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("sharing", Sharing.types())
 @pytest.mark.parametrize("encoder", Encoder.types())
 def test_every_encoder_trains_with_every_sharing(encoder, sharing, start, tmp_path):
+    assert_pair_trains(encoder, sharing, start, tmp_path)
+
+
+def assert_pair_trains(encoder, sharing, start, tmp_path):
     path = ROOT / "job" / "configs" / "smoke.yaml"
     parts = [f"model.encoder.type={encoder}", f"model.sharing.type={sharing}"]
     assert_trains(start, path, tmp_path, "graph.num_nodes=300", *parts)
@@ -49,10 +63,11 @@ def shrunk(path, request):
     """Return overrides that make a shipped configuration small, and find its raw files."""
     graph = parse(path.read_text(), str(path))["graph"]
     small = [*SHRUNK[graph["type"]], *LARGE.get(path.stem, [])]
-    if "root" not in graph:
+    place = next((key for key in ("root", "file") if key in graph), None)
+    if place is None:
         return small
-    below = Path(graph["root"]).relative_to("data")
-    return [*small, f"graph.root={request.getfixturevalue('shared_data') / below}"]
+    below = Path(graph[place]).relative_to("data")
+    return [*small, f"graph.{place}={request.getfixturevalue('shared_data') / below}"]
 
 
 def assert_trains(start, path, folder, *overrides, nproc=1):

@@ -80,7 +80,7 @@ def test_what_is_dumped_is_read_back():
 
 def test_every_mistake_is_told_by_its_whole_path():
     inner = {"sizes": 1, "encoder": {"type": "gat", "num_head": 2, "dropout": "x"}}
-    lines = mistakes({"inner": inner, "many": {"a": {"type": "gta"}, "b": 3, "c": {}}, "pair": 1})
+    lines = mistakes({"inner": inner, "many": {"a": {"type": "gatt"}, "b": 3, "c": {}}, "pair": 1})
     told = dict(line.split(": ", 1) for line in lines)
     assert set(told) == {
         "inner.size", "inner.sizes", "inner.encoder.num_head", "inner.encoder.dropout",
@@ -90,7 +90,7 @@ def test_every_mistake_is_told_by_its_whole_path():
     assert "did you mean 'size'? (allowed: size, encoder)" in told["inner.sizes"]
     assert "did you mean 'num_heads'?" in told["inner.encoder.num_head"]
     assert "found 'x'" in told["inner.encoder.dropout"]
-    assert "unknown type 'gta'; did you mean 'gat'?" in told["many.a"]
+    assert "unknown type 'gatt'; did you mean 'gat'?" in told["many.a"]
     assert "expected a mapping with a `type`, found 3" in told["many.b"]
     assert told["many.c"].startswith("`type` is missing (allowed: gat,")
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 SHOWN = 5
+OWNERS = ("nodes", "edges", "collections")
 
 
 def warnings(card: dict[str, Any]) -> list[str]:
     """Return a sentence for everything that looks wrong; the same one of many splits once."""
     found: dict[str, list[str]] = {}
-    for owner, facts in [*card["nodes"].items(), *card["edges"].items()]:
+    owners = [part for kind in OWNERS for part in card.get(kind, {}).items()]
+    for owner, facts in owners:
         for sentence in _of_owner(owner, facts):
             found.setdefault(sentence, [])
         for name, label in facts["labels"].items():
@@ -24,6 +26,8 @@ def warnings(card: dict[str, Any]) -> list[str]:
 def _of_owner(owner: str, facts: dict[str, Any]) -> Iterator[str]:
     if count := facts.get("num_isolated_seeds"):
         yield f"{owner}: {_many(count, 'labelled node')} that no edge leads to"
+    if count := facts.get("num_empty"):
+        yield f"{owner}: {_many(count, 'graph')} without a node"
     if (count := facts.get("num_duplicates")) and not facts["has_time"]:
         yield f"{owner}: {_many(count, 'edge')} with the ends of another one"
     if count := facts.get("num_self_loops"):

@@ -3,13 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
 from mtl.loaders import Temporal
 
 NO_WEIGHTS, NO_TIMES = np.empty(0, np.float32), np.empty(0, np.int64)
+NO_BITS = np.empty(0, np.uint8)
+Bits = UInt8[np.ndarray, " eighths_of_edges"]
 
 
 class Columns(NamedTuple):
@@ -20,11 +22,13 @@ class Columns(NamedTuple):
     weight: Float[np.ndarray, " edges"]
     time: Int[np.ndarray, " edges"]
     node_time: Int[np.ndarray, " sources"]
+    hidden: Bits
+    """A bit for each edge, the lowest first: 1 is never drawn."""
 
     @property
     def alike(self) -> bool:
         """Whether all edges of a node may be drawn, one as well as the other."""
-        return not (len(self.weight) or self.is_timed)
+        return not (len(self.weight) or self.is_timed or len(self.hidden))
 
     @property
     def is_timed(self) -> bool:
@@ -33,7 +37,12 @@ class Columns(NamedTuple):
 
 
 def columns_of(
-    topology: Topology, kind: EdgeType, *, weighted: bool, temporal: Temporal | None
+    topology: Topology,
+    kind: EdgeType,
+    hidden: Bits | None,
+    *,
+    weighted: bool,
+    temporal: Temporal | None,
 ) -> Columns:
     """Return what a rule of drawing reads of an edge type."""
     csc, node_time = topology.edges[kind], topology.time.get(kind[0])
@@ -43,5 +52,13 @@ def columns_of(
         csc.weight if weighted and csc.weight is not None else NO_WEIGHTS,
         csc.time if temporal and csc.time is not None else NO_TIMES,
         node_time if temporal and node_time is not None else NO_TIMES,
+        NO_BITS if hidden is None else hidden,
     )
     return Columns(*(np.ascontiguousarray(array) for array in given))
+
+
+def hidden_bits(num_edges: int, edges: Int[np.ndarray, " hidden"]) -> Bits:
+    """Return `Columns.hidden` for these edges."""
+    mask = np.zeros(num_edges, bool)
+    mask[edges] = True
+    return np.packbits(mask, bitorder="little")

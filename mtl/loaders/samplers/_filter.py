@@ -37,9 +37,9 @@ def expand_filtered(  # type: ignore[no-untyped-def]
     `rule` is (with replacement, the latest only), `limits` the time of each tree's seed, `out` the
     sorted edges that are excluded. Returns the number of nodes of the sources' type.
     """
-    colptr, row, weight, time, node_time = csc
+    colptr, row, weight, time, node_time, hidden = csc
     bits, e, replace = state[0], ptr[first], rule[0]
-    alike = weight.shape[0] + time.shape[0] + node_time.shape[0] == 0
+    alike = weight.shape[0] + time.shape[0] + node_time.shape[0] + hidden.shape[0] == 0
     before, shift = _summary(out, row.shape[0])
     picked, among = np.empty(max(k, 0), np.int64), np.empty(0, np.int64)
     when = among
@@ -54,7 +54,7 @@ def expand_filtered(  # type: ignore[no-untyped-def]
                 if n > among.shape[0]:
                     among, when = np.empty(2 * n, np.int64), np.empty(2 * n, np.int64)
                 limit = limits[tree[i]] if limits.shape[0] > 0 else 0
-                n = _candidates(row, weight, time, node_time, a, b, limit, out, among)
+                n = _candidates(csc, a, b, limit, out, among)
             if k <= 0 or n == 0 or (n <= k and not replace):
                 n = 0 if k == 0 else n
                 for j in range(n):
@@ -95,8 +95,9 @@ def _any(out, before, shift, first, last):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _candidates(row, weight, time, node_time, first, last, limit, out, among):  # type: ignore[no-untyped-def]
+def _candidates(csc, first, last, limit, out, among):  # type: ignore[no-untyped-def]
     """Collect those of the edges `first` to `last` that may be drawn; return their number."""
+    _, row, weight, time, node_time, hidden = csc
     n, x = 0, np.searchsorted(out, first)
     while first < last:
         until = min(out[x], last) if x < out.shape[0] else last
@@ -108,6 +109,8 @@ def _candidates(row, weight, time, node_time, first, last, limit, out, among):  
                 may &= time[e] <= limit
             if node_time.shape[0] > 0:
                 may &= node_time[row[e]] <= limit
+            if hidden.shape[0] > 0:
+                may &= (hidden[e >> 3] >> (e & 7)) & 1 == 0
             among[n] = e
             n += may
         first, x = until + 1, x + 1

@@ -41,16 +41,15 @@ class Growth:
         self.state, self.limits, self.excluded = state, limits, excluded
         self.trees = 0
 
-    def start(self, name: str, seeds: Ids) -> int:
-        """Begin with the seeds of a type; return the index of one that is there twice, or -1."""
+    def start(self, name: str, seeds: Ids) -> None:
+        """Begin with the seeds of a type."""
         its = self.nodes[name]
         its.reserve(len(seeds), 0)
-        bad: int = place_seeds(
+        place_seeds(
             seeds, its.num_nodes, its.places, its.base, its.nodes.array, its.tree, self.trees
         )
         its.hops.append(len(seeds))
         self.trees += len(seeds)
-        return bad
 
     def hop(self, num_neighbors: Mapping[EdgeType, int]) -> None:
         """Draw neighbours of the nodes that the hop before found."""

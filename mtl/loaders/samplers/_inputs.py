@@ -74,11 +74,6 @@ def read_excluded(
     return excluded
 
 
-def refuse_double(name: str, seed: int) -> None:
-    """Say which seed is there twice, where trees are not disjoint."""
-    raise ValueError(f"seeds: {name} {seed} is there twice (a disjoint sampler would take it)")
-
-
 def check_type(
     what: str, found: Iterable[str | EdgeType], allowed: Iterable[str | EdgeType]
 ) -> None:

@@ -16,24 +16,21 @@ BLOCK = 2048
 
 @compiled
 def place_seeds(seeds, num_nodes, places, base, nodes, tree, first_tree):  # type: ignore[no-untyped-def]
-    """Number the seeds; return the index of the first that is there twice, or -1."""
+    """Number the seeds; edges lead to the first of those that are the same."""
     for i in range(seeds.shape[0]):
         seed = seeds[i]
         if places.ndim == 1:
-            if places[seed] >= base:
-                return i
-            places[seed] = base + i
+            if places[seed] < base:
+                places[seed] = base + i
         else:
             key = seed
             if tree.shape[0] > 0:
                 tree[i] = first_tree + i
                 key += tree[i] * num_nodes
             slot = _slot(places, key, base)
-            if places[slot, 1] >= base:
-                return i
-            places[slot, 0], places[slot, 1] = key, base + i
+            if places[slot, 1] < base:
+                places[slot, 0], places[slot, 1] = key, base + i
         nodes[i] = seed
-    return -1
 
 
 @njit(nogil=True)
@@ -130,4 +127,5 @@ def fill_table(places, base, nodes, tree, num_nodes, size):  # type: ignore[no-u
         if tree.shape[0] > 0:
             key += tree[at] * size
         slot = _slot(places, key, base)
-        places[slot, 0], places[slot, 1] = key, base + at
+        if places[slot, 1] < base:
+            places[slot, 0], places[slot, 1] = key, base + at

@@ -7,7 +7,8 @@ from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
 from mtl.loaders.samplers._places import fill_table
 
-MAX_POSITION = 2**31 - 1
+MAX_POSITION = 2**31 - 2**26
+"""Room is left for seeds that stand there more than once."""
 NONE = np.empty(0, np.int32)
 
 
@@ -69,7 +70,7 @@ class NodeScratch:
         if self.disjoint:
             self.trees.reserve(size, count)
         else:
-            size = min(size, max(self.num_nodes, count))
+            size = min(size, self.num_nodes + (self.hops[0] if self.hops else size))
         self.nodes.reserve(size, count)
         if self.places.ndim == 2 and 2 * size > len(self.places):
             self.places = np.zeros((1 << (2 * size - 1).bit_length(), 2), np.int64)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
+import torch
 from torch import Tensor
 from torch_geometric.sampler import (
     BaseSampler,
@@ -20,10 +20,11 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
 from mtl.loaders import Temporal
+from mtl.loaders.samplers._columns import Bits
 from mtl.loaders.samplers._edges import check_sorted, draw_negatives, number_by_edge
 from mtl.loaders.samplers._inputs import Ids, check_type, read_times
 from mtl.loaders.samplers._options import NumNeighbors, check_rule, fan_outs
-from mtl.loaders.samplers._random import begin_state, fold
+from mtl.loaders.samplers._random import begin_state
 
 Subgraph: TypeAlias = SamplerOutput | HeteroSamplerOutput
 
@@ -37,11 +38,13 @@ class Sampler(BaseSampler):
             all.
         seed: makes the draws of this run.
         replace: draw the same neighbour again and again.
-        disjoint: every seed gets a tree of its own; `batch` says which. Seeds may be there twice.
+        disjoint: every seed gets a tree of its own; `batch` says which.
         weighted: draw edges by their weight where they have one; one of weight 0 never.
         temporal: take no neighbour from after the time of the seed, and of the others `uniform`
             any, `last` the latest (by the time of the edge where it has one). Makes disjoint.
         strict_negatives: negatives that `sample_from_edges` draws are never edges of the graph.
+        hidden: edges of each type that are never drawn, see `hidden_bits`; `exclude` hides edges
+            from one call.
 
     Raises:
         ConfigError: the options contradict each other or the graph.
@@ -61,6 +64,7 @@ class Sampler(BaseSampler):
         weighted: bool = False,
         temporal: Temporal | None = None,
         strict_negatives: bool = False,
+        hidden: Mapping[EdgeType, Bits] | None = None,
     ) -> None:
         check_rule(topology, replace=replace, weighted=weighted, temporal=temporal)
         self.topology, self.num_neighbors, self.seed = topology, num_neighbors, seed
@@ -68,13 +72,21 @@ class Sampler(BaseSampler):
         self.num_hops = max((len(hops) for hops in self.fan_outs.values()), default=0)
         self.replace, self.weighted, self.temporal = replace, weighted, temporal
         self.disjoint = disjoint or temporal is not None
-        self.strict_negatives = strict_negatives
+        self.strict_negatives, self.hidden = strict_negatives, dict(hidden or {})
         if strict_negatives:
             check_sorted(topology)
         self._prepare()
 
     def _prepare(self) -> None:
         """Make what the backend needs of the options."""
+
+    @property
+    def edge_permutation(self) -> Any:
+        """For PyG's loaders: which edge of the user's `Data` each edge id is; see `topology_of`."""
+        order = self.topology.permutation
+        if order is None or self.topology.is_heterogeneous:
+            return order
+        return next(iter(order.values()))
 
     @abstractmethod
     def sample(
@@ -93,14 +105,13 @@ class Sampler(BaseSampler):
         `colptr[i + 1]`, for all nodes that were expanded.
 
         Args:
-            seeds: by node type; different ones, unless trees are disjoint.
+            seeds: by node type; edges lead to the first of those that are the same.
             key: makes the draws of this call.
             exclude: ids of edges that are not there in this call.
             time: of the seeds, for a temporal sampler; default: those of the nodes.
 
         Raises:
-            ValueError: there is no such node or edge, a seed is there twice, or its time is
-                missing.
+            ValueError: there is no such node or edge, or the time of a seed is missing.
         """
 
     def warm_up(self, num_threads: int = 1, *, exclude: bool = False) -> None:
@@ -112,20 +123,23 @@ class Sampler(BaseSampler):
         """
 
     def sample_from_nodes(self, index: NodeSamplerInput) -> Subgraph:
-        """Serve a plain `NeighborLoader(..., neighbor_sampler=...)`; the seeds make the key."""
+        """Serve a plain `NeighborLoader(..., neighbor_sampler=...)`.
+
+        Torch's generator makes the key: other neighbours each time, the same after `manual_seed`.
+        """
         self._check_input(index, self.topology.num_nodes)
-        return node_sample(index, partial(self._serve, _key(index.node, index.time)))
+        return node_sample(index, partial(self._serve, _drawn_key()))
 
     def sample_from_edges(
         self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
     ) -> Subgraph:
-        """Serve a plain `LinkNeighborLoader(..., neighbor_sampler=...)`; the seeds make the key.
+        """Serve a plain `LinkNeighborLoader(..., neighbor_sampler=...)`; see `sample_from_nodes`.
 
         Raises:
             ValueError: a node has no negative partner.
         """
         self._check_input(index, self.topology.edges)
-        key, negatives = _key(index.row, index.col, index.time), None
+        key, negatives = _drawn_key(), None
         if neg_sampling is not None:
             negatives = draw_negatives(
                 self.topology,
@@ -177,10 +191,5 @@ class Sampler(BaseSampler):
             raise ValueError("the loader gives seeds a time, but the sampler is not temporal")
 
 
-def _key(*parts: Tensor | None) -> int:
-    """Return a number that follows from the seeds."""
-    state = np.zeros(1, np.uint64)
-    for part in parts:
-        if part is not None:
-            fold(part.long().contiguous().numpy(), state)
-    return int(state[0] >> 1)
+def _drawn_key() -> int:
+    return int(torch.randint(2**62, ()))

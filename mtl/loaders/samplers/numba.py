@@ -3,16 +3,17 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Topology
 from mtl.loaders import Temporal
-from mtl.loaders.samplers._columns import columns_of
+from mtl.loaders.samplers._columns import Bits, columns_of
 from mtl.loaders.samplers._compile import said_if_slow
 from mtl.loaders.samplers._growth import Growth
-from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds, refuse_double
+from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds
 from mtl.loaders.samplers._options import NumNeighbors
 from mtl.loaders.samplers._output import output_of
 from mtl.loaders.samplers._random import begin_state
@@ -46,6 +47,7 @@ class NumbaSampler(Sampler):
         weighted: bool = False,
         temporal: Temporal | None = None,
         strict_negatives: bool = False,
+        hidden: Mapping[EdgeType, Bits] | None = None,
         map_bytes: int = MAP_BYTES,
     ) -> None:
         super().__init__(
@@ -57,12 +59,19 @@ class NumbaSampler(Sampler):
             weighted=weighted,
             temporal=temporal,
             strict_negatives=strict_negatives,
+            hidden=hidden,
         )
         self._map_bytes = self._free_bytes = map_bytes
 
     def _prepare(self) -> None:
         self._columns = {
-            kind: columns_of(self.topology, kind, weighted=self.weighted, temporal=self.temporal)
+            kind: columns_of(
+                self.topology,
+                kind,
+                self.hidden.get(kind),
+                weighted=self.weighted,
+                temporal=self.temporal,
+            )
             for kind in self.topology.edges
         }
         self._idle: list[Scratch] = []
@@ -86,9 +95,7 @@ class NumbaSampler(Sampler):
             state = begin_state(self.seed, key)
             growth = Growth(scratch, self._columns, rule, state, limits, excluded)
             for name, nodes in given.items():
-                bad = growth.start(name, nodes)
-                if bad >= 0:
-                    refuse_double(name, int(nodes[bad]))
+                growth.start(name, nodes)
             for hop in range(self.num_hops):
                 growth.hop({kind: hops[hop] for kind, hops in self.fan_outs.items()})
             heterogeneous = self.topology.is_heterogeneous
@@ -111,6 +118,7 @@ class NumbaSampler(Sampler):
                     disjoint=self.disjoint,
                     weighted=self.weighted,
                     temporal=self.temporal,
+                    hidden={kind: bits[:1] for kind, bits in self.hidden.items()},
                     map_bytes=map_bytes,
                 )
                 time = {name: nodes for name, nodes in seeds.items() if self.temporal is not None}
@@ -118,6 +126,15 @@ class NumbaSampler(Sampler):
                 if exclude:
                     edges = {kind: np.arange(len(csc.row)) for kind, csc in graph.edges.items()}
                     sampler.sample(seeds, 0, time=time or None, exclude=edges)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the memory of calls, for a process that is not forked."""
+        return {**self.__dict__, "_idle": [], "_lock": None, "_free_bytes": self._map_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin without memory of calls."""
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     @contextmanager
     def _scratch(self) -> Iterator[Scratch]:

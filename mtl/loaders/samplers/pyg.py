@@ -13,7 +13,7 @@ from torch_geometric.sampler import NeighborSampler
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.loaders.samplers._hops import colptr_of, count_hops
-from mtl.loaders.samplers._inputs import Ids, read_seeds, refuse_double
+from mtl.loaders.samplers._inputs import Ids, read_seeds
 from mtl.loaders.samplers._output import pack
 from mtl.loaders.samplers._pyg_data import TIME, WEIGHT, pyg_data
 from mtl.loaders.samplers._random import begin_state
@@ -39,6 +39,8 @@ class PyGSampler(Sampler):
                 f"pip install pyg-lib -f https://data.pyg.org/whl/torch-{torch.__version__}.html, "
                 "or use numba"
             )
+        if self.hidden:
+            raise ConfigError("backend: pyg cannot hide the edges of a link_prediction; use numba")
         if not installed.WITH_PYG_LIB and (self.disjoint or self.weighted):
             raise ConfigError(
                 "backend: with pyg, disjoint, weighted and temporal sampling need pyg-lib, "
@@ -77,8 +79,9 @@ class PyGSampler(Sampler):
         given = read_seeds(self.topology, seeds)
         for name, nodes in given.items():
             values, counts = np.unique(nodes, return_counts=True)
-            if not self.disjoint and counts.max(initial=1) > 1:
-                refuse_double(name, int(values[counts > 1][0]))
+            if not self.disjoint and counts.max(initial=1) > 1:  # torch-sparse would crash
+                twice = values[counts > 1][0]
+                raise ValueError(f"seeds: {name} {twice} is there twice; take numba")
         tensors, times = _tensors(given), _tensors(self._times(given, time))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(begin_state(self.seed, key)[0] >> 1))

@@ -2,16 +2,47 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from mtl.plugin import Plugin
 
 if TYPE_CHECKING:
-    from torch import nn
+    from jaxtyping import Float
+    from torch import Tensor, nn
 
     from mtl.models.projection import Projection
     from mtl.models.trunk import Trunk
+
+    SeedEmbeddings: TypeAlias = "dict[str, dict[str, Float[Tensor, 'seeds dim']]]"
+    """For each task, the embeddings of all seeds of each node type that its head reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a way of sharing is put together from."""
+
+    tasks: "Mapping[str, tuple[str, ...]]"
+    """Name -> node types that its head reads, in the order of the configuration."""
+    dim: int
+    """Width of the embeddings."""
+    projection: "Callable[[tuple[str, ...]], Projection]"
+    """Makes an input projection with one view for each of the names, or one for all: the raw
+    features of a batch to [nodes, (tasks,) dim] of every node type."""
+    trunk: "Callable[[], Trunk]"
+    """Makes an encoder: [nodes, (tasks,) dim] and the batch to [seeds, (tasks,) dim]."""
+    of: "Callable[[Mapping[str, tuple[str, ...]]], Parts] | None" = None
+    """Makes the parts for some of the tasks: with weights for those types alone from which
+    something reaches these tasks."""
+
+    def only(self, task: str) -> "Parts":
+        """Return the parts for one task alone."""
+        tasks = {task: self.tasks[task]}
+        if self.of is not None:
+            return self.of(tasks)
+        # else a type would have weights that nothing reads, and DDP would wait for their gradient
+        assert len({frozenset(kinds) for kinds in self.tasks.values()}) == 1
+        return replace(self, tasks=tasks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,17 +50,5 @@ class Sharing(Plugin):
     """Options that all ways of sharing have; a module adds its architecture."""
 
     @abstractmethod
-    def build(
-        self,
-        tasks: Mapping[str, str],
-        projection: "Callable[[tuple[str, ...]], Projection]",
-        trunk: "Callable[[], Trunk]",
-    ) -> "nn.Module":
-        """Make the module from a batch to `{task: embeddings of its seeds [seeds, dim]}`.
-
-        Args:
-            tasks: name -> type of its seeds, in the order of the configuration.
-            projection: makes an input projection with one view for each of the names, or one for
-                all: [nodes, features] to [nodes, (tasks,) dim] of every node type.
-            trunk: makes an encoder, [nodes, (tasks,) dim] and the batch to [seeds, (tasks,) dim].
-        """
+    def build(self, parts: Parts) -> "nn.Module":
+        """Make the module from a batch to `SeedEmbeddings`."""

@@ -65,6 +65,9 @@ def write_full(folder: Path) -> Path:
         ("user", "knows", "user"), [0, 1, 2], [1, 0, 2], reverse=("user", "knows", "user")
     )
     writer.add_edges(("shop", "sells", "item"), [1, 0], [0, 2])
+    writer.add_collection("bundle", "item", [0, 2, 2, 3])
+    writer.add_label("bundle", "sold", "class", [0, 1, -1], num_classes=2)
+    writer.add_split("bundle", "first", [1, 2, 3])
     writer.finish()
     return folder
 

@@ -50,7 +50,11 @@ def use(folder: Path) -> None:
         nodes = np.arange(min(store.num_nodes(node_type), 10))
         if (ids := store.ids(node_type)) is not None:
             assert ids.rows(ids.of(nodes)).tolist() == nodes.tolist()
-    for owner in (*store.node_types, *store.edge_types):
+    for collection in store.collections:
+        node_type, pointer = store.members(collection)
+        assert pointer[0] == 0
+        assert pointer[-1] == store.num_nodes(node_type)
+    for owner in (*store.node_types, *store.edge_types, *store.collections):
         for label in store.labels(owner).values():
             label.labelled(np.arange(len(label.values)))
         for split in store.splits(owner):
@@ -97,6 +101,8 @@ def test_the_folder_with_everything_has_every_field_and_is_accepted(full: Path) 
 
     kinds = (GraphInfo, NodeInfo, EdgeInfo, LabelInfo, IdsInfo, ArrayInfo)
     every = {f"{kind.__name__}.{field.name}" for kind in kinds for field in fields(kind)}
+    of_graphs = ("num_graphs", "node_type", "graph_ptr", "labels", "splits")  # no more is allowed
+    every |= {f"CollectionInfo.{name}" for name in of_graphs}
     assert set(fields_of(validate(full))) == every
     use(full)
 

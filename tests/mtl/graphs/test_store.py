@@ -79,8 +79,7 @@ def test_nodes_alone_are_a_graph(tmp_path: Path) -> None:
     writer.add_nodes("node", 2, np.ones((2, 1), np.float32))
     writer.finish()
     store = GraphStore(tmp_path)
-    assert not store.is_heterogeneous
-    assert isinstance(store.data(), Data)
+    assert isinstance(store.data(), HeteroData)  # no edge type is not one edge type
     assert validate(tmp_path) == store.info
 
 

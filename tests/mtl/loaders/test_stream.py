@@ -52,10 +52,10 @@ def test_another_seed_has_other_batches(stream, customers, tasks):
 
 def test_an_error_in_a_loader_thread_reaches_the_caller_in_its_turn(stream, customers, tasks):
     class Breaking(NumbaSampler):
-        def sample(self, seeds, key):
+        def sample(self, seeds, key, **options):
             if key == 3:
                 raise DataError("the disk went away")
-            return super().sample(seeds, key)
+            return super().sample(seeds, key, **options)
 
     sampler = Breaking(customers.topology(), (4, 3))
     loader = MicrobatchLoader(customers, tasks, sampler, stream.order, "train")
@@ -82,7 +82,7 @@ def test_num_targets_are_the_losses_of_the_whole_step(stream, tasks):
         counted, batches = Counter(), list(microbatches)
         for batch in batches:
             for name, task in tasks.items():
-                counted[name] += task.task.count(batch.target[name].numpy())
+                counted[name] += task.task.count(batch.target[name].numpy(), task.statistics)
         assert all(batch.num_targets == dict(counted) for batch in batches)
 
 

@@ -86,8 +86,7 @@ def test_with_replacement_every_node_that_has_neighbours_draws_as_many_as_asked(
         ({"temporal": "last", "replace": True}, "loader.temporal: last takes the latest"),
         (
             {"temporal": "uniform", "tasks": ("churn", "category")},
-            "loader.temporal: the seeds of tasks.category need a time, and item has none "
-            "(nodes with a time: user)",
+            "loader.temporal: the seeds of tasks.category need a time, and item has none",
         ),
     ],
 )

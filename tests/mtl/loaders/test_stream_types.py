@@ -60,11 +60,11 @@ def epoch(stream):
 def test_every_task_reads_its_own_labelled_rows_once_an_epoch(shop, tasks, stream):
     batches = epoch(stream)
     for name, task in tasks.items():
-        parts = [(batch, batch[task.node_type]) for batch in batches]
+        parts = [(batch, batch[task.owner]) for batch in batches]
         read = np.concatenate([p.n_id[: p.batch_size][b.rows[name]] for b, p in parts])
         assert sorted(read) == task.seeds("train").tolist()
         labels = np.concatenate([batch.target[name] for batch in batches])
-        assert np.array_equal(labels, shop.label(task.node_type, task.label.name).values[read])
+        assert np.array_equal(labels, shop.label(task.owner, task.label.name).values[read])
 
 
 def test_one_batch_holds_seeds_of_both_types_in_proportion(tasks, stream):

@@ -97,8 +97,8 @@ def test_the_seed_of_the_microbatch_fixes_the_dropout(sharing, customers, tasks,
 
 
 def test_hard_gives_every_task_the_same_embedding(customers, tasks, batch):
-    embeddings = model_of(customers, tasks, "hard").bottom(batch)
-    assert len({id(embedding) for embedding in embeddings.values()}) == 1
+    seeds = model_of(customers, tasks, "hard").bottom(batch)
+    assert len({id(by_type["node"]) for by_type in seeds.values()}) == 1
 
 
 def test_mimo_gives_every_task_an_input_of_its_own(customers, tasks, batch):

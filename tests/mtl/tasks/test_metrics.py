@@ -38,6 +38,8 @@ def test_classification(num_classes):
     }
     if num_classes == 2:
         expected["auroc"] = sk.roc_auc_score(target, logits[:, 1] - logits[:, 0])
+        precision = sk.average_precision_score(target, logits[:, 1] - logits[:, 0])
+        expected["average_precision"] = precision
     assert_close(measure("node_classification", logits, target, num_classes), expected)
 
 

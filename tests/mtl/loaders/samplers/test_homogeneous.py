@@ -89,14 +89,19 @@ def test_draws_depend_on_neither_thread_nor_what_was_drawn_before(homogeneous):
         assert list(pool.map(edges, range(40)[::-1]))[::-1] == alone
 
 
-def test_a_call_after_one_that_failed_is_like_any_other(homogeneous):
-    topology, seeds = homogeneous(2), {NODE: np.array([3, 4])}
-    expected = NumbaSampler(topology, [2, 2]).sample(seeds, key=5)
-    sampler = NumbaSampler(topology, [2, 2])
+@pytest.mark.parametrize("map_bytes", [0, 1 << 20])
+def test_a_seed_that_is_there_twice_is_expanded_twice_and_found_at_its_first_place(
+    homogeneous, map_bytes
+):
+    topology = homogeneous(2)
+    sampler = NumbaSampler(topology, [-1, -1], map_bytes=map_bytes)
     for _ in range(3):
-        with pytest.raises(ValueError, match="twice"):
-            sampler.sample({NODE: np.array([3, 4, 7, 4])}, key=5)
-        assert torch.equal(sampler.sample(seeds, key=5).edge, expected.edge)
+        out = sampler.sample({NODE: np.array([3, 4, 3, 3])}, key=5)
+        assert out.node[:4].tolist() == [3, 4, 3, 3]
+        assert len(set(out.node[4:].tolist()) | {3, 4}) == len(out.node) - 2
+        assert not set(out.row.tolist()) & {2, 3}
+        degree = np.diff(topology.edges[EDGE].colptr)
+        assert out.num_sampled_edges[0] == degree[[3, 4, 3, 3]].sum()
 
 
 def test_keys_and_seeds_of_the_run_change_the_draw(homogeneous):

@@ -121,7 +121,8 @@ def test_pygs_draws_follow_from_the_key_and_leave_pytorchs_generator_alone(heter
 
 @any_library
 @pytest.mark.parametrize(
-    ("seeds", "message"), [([3, 5, 3], "node 3 is there twice"), ([30], "there is no node 30")]
+    ("seeds", "message"),
+    [([3, 5, 3], "node 3 is there twice; take numba"), ([30], "there is no node 30")],
 )
 def test_seeds_that_pygs_libraries_crash_on_are_refused(homogeneous, seeds, message):
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,80 @@
+"""tasks: metrics that torchmetrics does not have in the form that a task needs."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
+
+
+class PositiveAveragePrecision(BinaryAveragePrecision):
+    """Average precision of class 1, of probabilities of both classes."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take probabilities [seeds, 2] and classes [seeds]."""
+        super().update(preds[:, 1], target)
+
+
+class LinkAUROC(BinaryAUROC):
+    """Area under the ROC curve over edges and one negative for each."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take scores [edges, 2 + candidates]: of the edge, of its negative, of candidates."""
+        super().update(*_edges_and_negatives(preds))
+
+
+class LinkAveragePrecision(BinaryAveragePrecision):
+    """Average precision over edges and one negative for each."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take scores [edges, 2 + candidates]."""
+        super().update(*_edges_and_negatives(preds))
+
+
+class ReciprocalRank(Metric):
+    """Mean reciprocal rank of edges among their candidates; ties share their ranks."""
+
+    higher_is_better = True
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()).double(), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()).double(), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take scores [edges, 2 + candidates]; a candidate that is left out has -inf."""
+        edge, candidates = preds[:, :1], preds[:, 2:]
+        above, ties = (candidates > edge).sum(1), (candidates == edge).sum(1)
+        self.total += self.of(1 + above + ties / 2).double().sum()
+        self.count += len(preds)
+
+    def of(self, rank: Tensor) -> Tensor:
+        """Return what is averaged."""
+        return 1 / rank
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        return self.total / self.count
+
+
+class HitsAt(ReciprocalRank):
+    """Share of edges that at most k - 1 of their candidates are before.
+
+    Args:
+        k: rank that counts as a hit.
+    """
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+
+    def of(self, rank: Tensor) -> Tensor:
+        """Return 1 for a hit."""
+        return rank <= self.k
+
+
+def _edges_and_negatives(preds: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores and classes, flat; scores in their order between 0 and 1, as is expected."""
+    scores = (1 + preds[:, :2] / (1 + preds[:, :2].abs())) / 2
+    return scores.flatten(), torch.tensor([1, 0]).expand(len(scores), 2).flatten()
