@@ -1,5 +1,7 @@
 """The processes of one job: started, watched, pinned to cores, ended."""
 
+import ctypes
+import mmap
 import os
 import shutil
 import signal
@@ -113,8 +115,8 @@ class Ranks:
         self.wait()
 
     def memory(self) -> int:
-        """Return the bytes that the ranks need together: what they share counts once (PSS)."""
-        return sum(map(_proportional_bytes, self.processes))
+        """Return the bytes that the ranks have together besides mapped files (PSS, anonymous)."""
+        return sum(map(_anonymous_bytes, self.processes))
 
 
 @contextmanager
@@ -135,8 +137,24 @@ def peak_bytes(process: subprocess.Popen[bytes]) -> int:
     return _kilobytes(process, "status", "VmHWM:") * 1024
 
 
-def _proportional_bytes(process: subprocess.Popen[bytes]) -> int:
-    return _kilobytes(process, "smaps_rollup", "Pss:") * 1024
+def cached_bytes(folder: Path) -> int:
+    """Return how much of the files of a folder is in the page cache."""
+    libc, page, cached = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE, 0
+    for path in folder.iterdir():
+        if not path.stat().st_size:
+            continue
+        with path.open("rb") as file:
+            pages = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE)
+        resident = (ctypes.c_ubyte * -(-len(pages) // page))()
+        start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+        if libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(len(pages)), resident):
+            raise OSError(ctypes.get_errno(), "mincore")
+        cached += page * sum(value & 1 for value in resident)
+    return cached
+
+
+def _anonymous_bytes(process: subprocess.Popen[bytes]) -> int:
+    return _kilobytes(process, "smaps_rollup", "Pss_Anon:") * 1024
 
 
 def _kilobytes(process: subprocess.Popen[bytes], file: str, name: str) -> int:

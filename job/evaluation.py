@@ -8,6 +8,7 @@ process to the last bit, and all processes decide alike.
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,9 @@ from mtl.collective import Collective
 from mtl.errors import ConfigError
 from mtl.graphs.store import GraphStore
 from mtl.loaders.stream import Stream, build_stream
-from mtl.tasks.bound import SPLITS, BoundTask
+from mtl.tasks.bound import BoundTask
 
-ROWS = 1 << 16
+ROWS = 1 << 13
 
 
 class TaskScore:
@@ -146,24 +147,26 @@ class Evaluation:
             batch_size=options.batch_size,
             num_threads=runtime.threads.loader,
         )
-        num_hops = config.model.encoder.num_hops
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
         self._gates: dict[str, dict[str, float]] = {}
-        self._streams = {
-            split: build_stream(
+        self.stream = cache(
+            partial(
+                build_stream,
                 loader,
                 store,
                 tasks,
-                split=split,
-                num_hops=num_hops,
+                num_hops=config.model.encoder.num_hops,
                 seed=config.run.seed,
                 dtype=runtime.feature_dtype,
                 edge_features=config.model.encoder.reads_edge_features,
                 section="evaluate" if options.num_neighbors else "loader",
             )
-            for split in SPLITS
-        }
-        self.baseline = {split: trivial(tasks, split) for split in self._streams}
+        )
+        """The stream of a split, made when it is first asked for."""
+        self.baseline = cache(partial(trivial, tasks))
+        """What the trivial predictor reaches on a split."""
+        for split in ("val", "test"):
+            self.stream(split=split)  # what is wrong shows before the training, not after it
         self._check_select()
 
     @property
@@ -176,14 +179,14 @@ class Evaluation:
         inner, device = self._runtime.unwrap(model), self._runtime.device
         with self._runtime.clock("evaluation"):
             reset_gates(inner)
-            results = evaluate(inner, self._streams[split], self._tasks, self._runtime, device)
+            results = evaluate(inner, self.stream(split=split), self._tasks, self._runtime, device)
             self._gates[split] = gate_shares(inner, self._runtime)
             return results
 
     def score(self, results: Results) -> float:
         """Return what `evaluate.select` asks for, of results on the validation split."""
         if self._select == "mean_gain":
-            return mean_gain(results, self.baseline["val"])
+            return mean_gain(results, self.baseline("val"))
         task, _, metric = self._select.partition("/")
         return results[task][metric]
 
@@ -192,7 +195,7 @@ class Evaluation:
 
         Those of validation come with the weights of gates there, where the model has some.
         """
-        gain = mean_gain(results, self.baseline[split])
+        gain = mean_gain(results, self.baseline(split))
         gates = self._gates[split] if split == "val" else {}
         return {**flatten(split, results), f"{split}/mean_gain": gain, **gates}
 
@@ -202,7 +205,7 @@ class Evaluation:
         Beside it stand the trivial predictor's results there, and the best scores that the labels'
         noise allows where the graph knows them.
         """
-        metrics = flatten("trivial", self.baseline[splits[-1]])
+        metrics = flatten("trivial", self.baseline(splits[-1]))
         for split in splits:
             metrics |= self.flat(split, self.run(model, split))
         best = {name: dict(task.best) for name, task in self._tasks.items()}
@@ -210,7 +213,7 @@ class Evaluation:
 
     def _check_select(self) -> None:
         task, _, metric = self._select.partition("/")
-        metrics = list(self.baseline["val"].get(task, {}))
+        metrics = list(self.baseline("val").get(task, {}))
         if self._select != "mean_gain" and metric not in metrics:
             allowed = ", ".join(f"{task}/{name}" for name in metrics)
             raise ConfigError(

@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
-from job.allocator import keep_freed_memory
 from job.hardware import (
     Precision,
     check_devices,
@@ -76,7 +75,6 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     # the cores that the loader's threads and other processes need: on two busy cores a step took
     # 5 to 10 times as long; on idle ones spinning gains a tenth.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    keep_freed_memory()
     argv = sys.argv[1:]
     if {"-h", "--help"} & set(argv):
         print(usage.strip())

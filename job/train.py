@@ -32,6 +32,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     import torch  # all this takes seconds to import; a wrong configuration has been refused by now
 
     from job import rundir
+    from job.allocator import keep_freed_memory
     from job.checkpoint import Checkpoints
     from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
@@ -70,6 +71,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     edge_types = message_types(loader.num_neighbors, store.edge_types)
     module = build_model(config.model, store, tasks, edge_types)
     prepare_weights(module, config.model)
+    keep_freed_memory()  # from here on: what the start needed for a moment has gone back
     model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
 

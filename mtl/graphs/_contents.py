@@ -4,7 +4,6 @@ Read, not mapped: a graph may exceed the memory, and pages of a map count as the
 """
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,7 +30,7 @@ class Contents:
 
     def __init__(self, folder: Path, info: GraphInfo, hashed: bool, report: Report) -> None:
         self.folder, self._hashed, self._report = folder, hashed, report
-        self._done, self._total = 0, sum(map(_num_bytes, info.arrays()))
+        self._done, self._total = 0, sum(array.num_bytes for array in info.arrays())
 
     def chunks(
         self, info: ArrayInfo, parts: Iterable[slice] | None = None
@@ -46,11 +45,11 @@ class Contents:
             DataError: when all are read: the SHA-256 is another.
         """
         path, dtype = self.folder / info.file, np.dtype(info.stored)
-        row_bytes = _num_bytes(info) // max(info.shape[0], 1)
+        row_bytes = info.num_bytes // max(info.shape[0], 1)
         parts = slices(info.shape[0], row_bytes) if parts is None else parts
         try:
             with path.open("rb") as file:
-                digest = hashlib.sha256(file.read(path.stat().st_size - _num_bytes(info)))
+                digest = hashlib.sha256(file.read(path.stat().st_size - info.num_bytes))
                 for part in parts:
                     num_rows = part.stop - part.start
                     data = file.read(num_rows * row_bytes)
@@ -88,7 +87,3 @@ class Contents:
     def wrong(self, info: ArrayInfo, allowed: str) -> Wrong:
         """Return a list of wrong rows of an array, empty yet."""
         return Wrong(str(self.folder / info.file), allowed)
-
-
-def _num_bytes(info: ArrayInfo) -> int:
-    return np.dtype(info.stored).itemsize * math.prod(info.shape)

@@ -28,10 +28,16 @@ def check_files(folder: Path) -> GraphInfo:
     return info
 
 
-def open_array(folder: Path, info: ArrayInfo) -> np.ndarray:
+def open_array(folder: Path, info: ArrayInfo, *, read_ahead: bool = True) -> np.ndarray:
     """Map a checked array: pages shared with every process, writes private.
 
     Nothing is reserved for those writes: else no file larger than the memory could be mapped.
+
+    Args:
+        folder: of the graph.
+        info: of the array.
+        read_ahead: whether the system may read pages around those that are asked for. Where a graph
+            exceeds the memory that drives out what is still needed: a hundred times the reads.
     """
     with (folder / info.file).open("rb") as file:
         pages = mmap.mmap(
@@ -40,6 +46,8 @@ def open_array(folder: Path, info: ArrayInfo) -> np.ndarray:
             flags=mmap.MAP_PRIVATE | _MAP_NORESERVE,
             prot=mmap.PROT_READ | mmap.PROT_WRITE,
         )
+    if not read_ahead:
+        pages.madvise(mmap.MADV_RANDOM)
     count = math.prod(info.shape)
     dtype = np.dtype(info.stored)
     offset = len(pages) - count * dtype.itemsize

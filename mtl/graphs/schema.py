@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -40,6 +41,12 @@ class ArrayInfo(Options):
     def stored(self) -> str:
         """Name of the numpy dtype in the file."""
         return "uint16" if self.dtype == "bfloat16" else self.dtype
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the values, which the file's header comes on top of."""
+        bits = int("".join(filter(str.isdigit, self.stored)))
+        return bits // 8 * math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from mtl.errors import ConfigError
+from mtl.graphs._memory import memory_bytes
 from mtl.graphs.card import card
 from mtl.graphs.files import check_files, open_array
 from mtl.graphs.ids import Ids
@@ -28,12 +29,14 @@ class GraphStore:
         self.info = check_files(folder)
         self.name = self.info.name
         self.fingerprint = self.info.fingerprint
+        size = sum(array.num_bytes for array in self.info.arrays())
+        self._read_ahead = size < memory_bytes()
         self._edges = {edge.edge_type: edge for edge in self.info.edges}
         self._topology = Topology(
             num_nodes={node_type: node.num_nodes for node_type, node in self.info.nodes.items()},
             edges={edge_type: self._csc(edge) for edge_type, edge in self._edges.items()},
             time={
-                node_type: open_array(folder, node.time)
+                node_type: self._open(node.time)
                 for node_type, node in self.info.nodes.items()
                 if node.time
             },
@@ -92,7 +95,7 @@ class GraphStore:
         ids = self._node(node_type).ids
         if ids is None:
             return None
-        values, *offsets = (open_array(self.folder, array) for array in ids.arrays())
+        values, *offsets = (self._open(array) for array in ids.arrays())
         return Ids(node_type, values, *offsets)
 
     def label(self, owner: Owner, name: str) -> Label:
@@ -105,7 +108,7 @@ class GraphStore:
         if name not in labels:
             raise ConfigError(_unknown(_named(owner), "label", name, list(labels)))
         info = labels[name]
-        values = open_array(self.folder, info.array)
+        values = self._open(info.array)
         return Label(name, info.kind, values, info.num_classes, dict(info.best), info.classes)
 
     def labels(self, owner: Owner) -> dict[str, Label]:
@@ -126,7 +129,7 @@ class GraphStore:
         wanted = next(iter(splits), None) if name is None else name
         if wanted not in splits:
             raise ConfigError(_unknown(_named(owner), "split", name, list(splits)))
-        return open_array(self.folder, splits[wanted])
+        return self._open(splits[wanted])
 
     def splits(self, owner: Owner) -> list[str]:
         """Return the names of a type's splits, the default one first."""
@@ -163,19 +166,22 @@ class GraphStore:
     def members(self, collection: str) -> tuple[str, np.ndarray]:
         """Return the node type of a collection, and where the nodes of each graph begin."""
         info = self.info.collections[collection]
-        return info.node_type, open_array(self.folder, info.graph_ptr)
+        return info.node_type, self._open(info.graph_ptr)
+
+    def _open(self, array: ArrayInfo) -> np.ndarray:
+        return open_array(self.folder, array, read_ahead=self._read_ahead)
 
     def _csc(self, edge: EdgeInfo) -> Csc:
         def opened(array: ArrayInfo | None) -> np.ndarray | None:
-            return None if array is None else open_array(self.folder, array)
+            return None if array is None else self._open(array)
 
-        colptr, row = open_array(self.folder, edge.colptr), open_array(self.folder, edge.row)
+        colptr, row = self._open(edge.colptr), self._open(edge.row)
         return Csc(colptr, row, opened(edge.weight), opened(edge.time))
 
     def _tensor(self, info: ArrayInfo | None) -> Tensor | None:
         if info is None:
             return None
-        tensor = torch.from_numpy(open_array(self.folder, info))
+        tensor = torch.from_numpy(self._open(info))
         return tensor.view(torch.bfloat16) if info.dtype == "bfloat16" else tensor
 
     def _node(self, node_type: str) -> NodeInfo:

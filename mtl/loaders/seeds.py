@@ -50,7 +50,7 @@ class SeedOrder:
         self.microbatches_per_step = -(-global_batch_size // batch_size)
         self.steps_per_epoch = -(-self.num_seeds // global_batch_size)
         self._seed, self._shuffle = seed, shuffle
-        self._epoch = lru_cache(maxsize=2)(self._draw)
+        self._epoch = lru_cache(maxsize=2)(self._draw)  # loaders are an epoch ahead at most
 
     def size(self, step: int) -> int:
         """Return the number of seeds of a step."""
@@ -63,14 +63,14 @@ class SeedOrder:
         group, position = self._epoch(epoch if self._shuffle else 0)
         start = step_in_epoch * self.global_batch_size
         window = slice(start, start + self.global_batch_size)
-        parts = zip(
-            np.array_split(group[window], self.microbatches_per_step),
-            np.array_split(position[window], self.microbatches_per_step),
-            strict=True,
-        )
+        positions = np.array_split(position[window], self.microbatches_per_step)
+        if group is None:
+            ((name, seeds),) = self.groups.items()
+            return [{name: seeds[part]} for part in positions]
+        groups = np.array_split(group[window], self.microbatches_per_step)
         return [
             {name: seeds[p[g == i]] for i, (name, seeds) in enumerate(self.groups.items())}
-            for g, p in parts
+            for g, p in zip(groups, positions, strict=True)
         ]
 
     def microbatch(self, number: int) -> Seeds:
@@ -90,15 +90,20 @@ class SeedOrder:
 
     def _draw(
         self, epoch: int
-    ) -> tuple[Int[np.ndarray, " all_seeds"], Int[np.ndarray, " all_seeds"]]:
-        """Return group and position within its group of each seed, in the order of an epoch."""
+    ) -> tuple[Int[np.ndarray, " all_seeds"] | None, Int[np.ndarray, " all_seeds"]]:
+        """Return group and position within its group of each seed, in the order of an epoch.
+
+        Of one group, which may be most of the memory that a process needs, the positions alone.
+        """
         sizes = list(self.sizes.values())
+        parts = [self._part(epoch, i, size) for i, size in enumerate(sizes)]
+        if len(sizes) == 1:
+            return None, parts[0]
         group = np.repeat(np.arange(len(sizes)), sizes)
         rank_in_group = np.concatenate([np.arange(size) for size in sizes])
         progress = (rank_in_group + 0.5) / np.repeat(sizes, sizes)
         interleaved = np.lexsort((group, progress))
-        position = [self._part(epoch, i, size) for i, size in enumerate(sizes)]
-        return group[interleaved], np.concatenate(position)[interleaved]
+        return group[interleaved], np.concatenate(parts)[interleaved]
 
     def _part(self, epoch: int, group: int, size: int) -> Int[np.ndarray, " seeds"]:
         """Return what an epoch takes of a group: the next of one permutation after the other."""
@@ -108,10 +113,13 @@ class SeedOrder:
         start = epoch * size
         first, last = start // whole, -(-(start + size) // whole)
         passes = [self._permutation(number, group, whole) for number in range(first, last)]
-        return np.concatenate(passes)[start - first * whole :][:size]
+        joined = passes[0] if len(passes) == 1 else np.concatenate(passes)
+        return joined[start - first * whole :][:size]
 
     def _permutation(self, number: int, group: int, size: int) -> Int[np.ndarray, " seeds"]:
         """Return the order of a group in one pass; the n-th of the epochs where the rate is 1."""
         if not self._shuffle:
             return np.arange(size)
-        return np.random.default_rng([self._seed, number, group]).permutation(size)
+        order = np.arange(size, dtype=np.int32 if size < 2**31 else np.int64)
+        np.random.default_rng([self._seed, number, group]).shuffle(order)
+        return order

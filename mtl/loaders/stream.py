@@ -215,12 +215,13 @@ def _check_times(options: Loader, store: GraphStore, tasks: Mapping[str, BoundTa
     topology = store.topology()
     timed: set[Owner] = set(topology.time)
     timed |= {kind for kind, csc in topology.edges.items() if csc.time is not None}
+    names = ", ".join(sorted(text(kind) for kind in timed)) or "nothing"
     for name, task in tasks.items():
         if task.owner not in timed:
             raise ConfigError(
                 f"loader.temporal: the seeds of tasks.{name} need a time, and {task.group} has "
-                f"none (there is one on: {', '.join(sorted(text(kind) for kind in timed)) or 'nothing'}); "
-                "say as of when they are looked at: loader.seed_time"
+                f"none (there is one on: {names}); say as of when they are looked at: "
+                "loader.seed_time"
             )
 
 
@@ -265,7 +266,14 @@ def _groups(tasks: Mapping[str, BoundTask], split: str) -> Seeds:
     groups: dict[str, list[np.ndarray]] = {}
     for task in tasks.values():
         groups.setdefault(task.group, []).append(task.seeds(split))
-    return {group: np.unique(np.concatenate(parts)) for group, parts in groups.items()}
+    return {group: _union(parts) for group, parts in groups.items()}
+
+
+def _union(parts: list[np.ndarray]) -> np.ndarray:
+    """Return all seeds once, ascending, in 32 bits where that is enough: each process keeps them."""
+    seeds = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
+    small = not len(seeds) or seeds[-1] < 2**31
+    return seeds.astype(np.int32 if small else np.int64)
 
 
 def _alone() -> None:

@@ -1,6 +1,7 @@
 """model: batch to predictions of every task."""
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -56,27 +57,35 @@ def build_model(
         ConfigError: learned vectors of nodes without features would not fit, or the encoder does
             not take a graph of several types.
     """
-    seed_types = {kind for task in tasks.values() for kind in task.node_types}
     edges = {
         kind: _num_edge_features(options, store, kind) for kind in edge_types or store.edge_types
     }
-    input_types = layer_types(options.encoder, seed_types, edges)[0]
+    reads = {name: tuple(dict.fromkeys(task.node_types)) for name, task in tasks.items()}
+    bottom = options.sharing.build(_parts(options, store, edges, reads))
+    heads = {name: build_head(options.dim, task, store) for name, task in tasks.items()}
+    return MultiTaskModel(bottom, heads)
+
+
+def _parts(
+    options: Model,
+    store: GraphStore,
+    edge_types: Mapping[EdgeType, int],
+    tasks: Mapping[str, tuple[str, ...]],
+) -> Parts:
+    """Return what the bottom of some tasks is made of, for those types alone that reach a seed."""
+    seed_types = {kind for kinds in tasks.values() for kind in kinds}
+    input_types = layer_types(options.encoder, seed_types, edge_types)[0]
     widths = {kind: _num_features(store, kind) for kind in input_types}
     num_features = {kind: width for kind, width in widths.items() if width}
     learned = {kind: store.num_nodes(kind) for kind, width in widths.items() if not width}
     _check_learned(options, learned)
-    bottom = options.sharing.build(
-        Parts(
-            {name: tuple(dict.fromkeys(task.node_types)) for name, task in tasks.items()},
-            options.dim,
-            lambda views: Projection(
-                num_features, options.dim, options.input_dropout, views, learned
-            ),
-            lambda: Trunk(options.encoder, options.dim, seed_types, edges),
-        )
+    return Parts(
+        tasks,
+        options.dim,
+        lambda views: Projection(num_features, options.dim, options.input_dropout, views, learned),
+        lambda: Trunk(options.encoder, options.dim, seed_types, edge_types),
+        partial(_parts, options, store, edge_types),
     )
-    heads = {name: build_head(options.dim, task, store) for name, task in tasks.items()}
-    return MultiTaskModel(bottom, heads)
 
 
 def _num_features(store: GraphStore, node_type: str) -> int:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from mtl.plugin import Plugin
@@ -31,18 +31,13 @@ class Parts:
     features of a batch to [nodes, (tasks,) dim] of every node type."""
     trunk: "Callable[[], Trunk]"
     """Makes an encoder: [nodes, (tasks,) dim] and the batch to [seeds, (tasks,) dim]."""
-    of: "Callable[[Mapping[str, tuple[str, ...]]], Parts] | None" = None
+    of: "Callable[[Mapping[str, tuple[str, ...]]], Parts]"
     """Makes the parts for some of the tasks: with weights for those types alone from which
     something reaches these tasks."""
 
     def only(self, task: str) -> "Parts":
         """Return the parts for one task alone."""
-        tasks = {task: self.tasks[task]}
-        if self.of is not None:
-            return self.of(tasks)
-        # else a type would have weights that nothing reads, and DDP would wait for their gradient
-        assert len({frozenset(kinds) for kinds in self.tasks.values()}) == 1
-        return replace(self, tasks=tasks)
+        return self.of({task: self.tasks[task]})
 
 
 @dataclass(frozen=True, kw_only=True)
