@@ -27,8 +27,17 @@ class Case:
         return {"type": self.source, "name": self.name, "root": str(data)}
 
 
-def full_batch(case: Case, data: Path, num_seeds: int, epochs: int) -> list[float]:
-    """Train on the whole graph for each seed; return the test accuracies, chosen alike."""
+def full_batch(case: Case, data: Path, num_seeds: int, epochs: int, *, shared: bool) -> list[float]:
+    """Train on the whole graph for each seed; return the test accuracies, chosen alike.
+
+    Args:
+        case: graph and network.
+        data: has the raw files.
+        num_seeds: trainings.
+        epochs: steps of each.
+        shared: the network of a multi-task model, with an input and a head around two convolutions;
+            or two convolutions alone, as PyG's examples have it.
+    """
     import torch
     import torch.nn.functional as F  # noqa: N812
     from torch import Tensor, nn
@@ -40,14 +49,18 @@ def full_batch(case: Case, data: Path, num_seeds: int, epochs: int) -> list[floa
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first = convolution(x.shape[1], case.dim)
-            self.second = convolution(case.dim, num_classes)
+            width, dim = x.shape[1], case.dim
+            own_input = shared and case.encoder != "gcn"  # whose first weight is the input already
+            self.input = nn.Linear(width, dim) if own_input else nn.Identity()
+            self.first = convolution(dim if own_input else width, dim)
+            self.second = convolution(dim, dim if shared else num_classes)
+            self.head = nn.Linear(dim, num_classes) if shared else nn.Identity()
 
         def forward(self) -> Tensor:
-            dropped = F.dropout(x, case.dropout, self.training)
-            hidden = self.first(dropped, edge_index).relu()
-            hidden = F.dropout(hidden, case.dropout, self.training)
-            out: Tensor = self.second(hidden, edge_index)
+            h = self.input(F.dropout(x, case.dropout, self.training))
+            h = self.first(h, edge_index).relu()
+            h = self.second(F.dropout(h, case.dropout, self.training), edge_index)
+            out: Tensor = self.head(h)
             return out
 
     def train(seed: int) -> float:

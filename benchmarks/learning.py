@@ -1,7 +1,9 @@
 """Accuracy with every speed option on, against plain PyG in fp32 on whole graphs.
 
-Ours: bf16 where the CPU has it, sampled neighbours, trimmed layers, CSR aggregation. The peer: the
-same kind of network, width, dropout, optimizer, split and number of steps, full-batch.
+Ours: bf16 where the CPU has it, sampled neighbours, trimmed layers, CSR aggregation. The peer that
+judges it: the same network, width, dropout, optimizer, split and number of steps, full-batch, fp32.
+Beside it the smaller network of PyG's examples, without an input and a head of its own: what a
+trunk that several tasks can share costs on so few labels.
 
 usage: python benchmarks/learning.py [--quick] [--json FILE] [--data DIR]
 """
@@ -33,8 +35,14 @@ def measure(args: Namespace) -> Report:
             report.notes.append(f"{case.name}: skipped, there is no {data / case.name / 'raw'}")
             continue
         ours = [_ours(case, data, seed, epochs) for seed in range(num_seeds)]
-        plain = full_batch(case, data, num_seeds, epochs)
-        for name, accuracies in (("ours", ours), ("plain PyG, fp32, full-batch", plain)):
+        plain = full_batch(case, data, num_seeds, epochs, shared=True)
+        small = full_batch(case, data, num_seeds, epochs, shared=False)
+        systems = {
+            "ours": ours,
+            "plain PyG, fp32, full-batch": plain,
+            "the same, two convolutions alone": small,
+        }
+        for name, accuracies in systems.items():
             row = {"graph": case.name, "network": case.encoder, "system": name}
             report.rows.append({**row, "seeds": num_seeds, **_spread(accuracies)})
         if num_seeds > 1:

@@ -51,6 +51,7 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
     from job.results import show
     from job.state import read_weights
     from mtl.graphs.cache import open_graph
+    from mtl.loaders import message_types
     from mtl.models.multitask import build_model
     from mtl.tasks.bound import bind_tasks
 
@@ -58,7 +59,8 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
         store = open_graph(config.graph, report)
     tasks = bind_tasks(config.tasks, store)
     evaluation = Evaluation(config, store, tasks, runtime)
-    model = build_model(config.model, store, tasks).to(runtime.dtype)
+    edge_types = message_types(config.loader.num_neighbors, store.edge_types)
+    model = build_model(config.model, store, tasks, edge_types).to(runtime.dtype)
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
     read_weights(model, checkpoints.whole(_step(checkpoint, checkpoints)))
     summary = evaluation.summary(runtime.prepare_evaluation(model), (split,))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,11 @@ from mtl.graphs._tables.uses import uses
 from mtl.graphs._tables.values import as_type
 from mtl.plugin import nearest
 
+FILENAME = "filename"
+
 
 class Reader:
-    """Read a table.
+    """Read a table; `filename` is a column of each file: its name without folder and suffixes.
 
     Args:
         path: of the table in YAML.
@@ -74,8 +77,7 @@ class Reader:
         faults, before = Faults(), 0
         for file in self.files:
             done = 0
-            some = raw or self._names[file.name][:1]  # any column, to count the rows
-            for records in self._records(file, some):
+            for records in self._records(file, raw):
                 rows = np.arange(done + 1, done + 1 + records.num_rows)
                 columns = dict(zip(records.schema.names, records.columns, strict=True))
                 batch = self._typed(Batch(file.name, rows, before, columns), faults)
@@ -87,13 +89,19 @@ class Reader:
         faults.check()
 
     def _records(self, file: File, names: list[str]) -> Iterator[pa.RecordBatch]:
-        if file.format == "csv":
-            return csv.read(file, self.table, names)
-        return parquet.read(file, names)
+        written = [name for name in names if name != FILENAME]
+        some = written or self._names[file.name][:1]  # any column, to count the rows
+        is_csv = file.format == "csv"
+        found = csv.read(file, self.table, some) if is_csv else parquet.read(file, some)
+        for records in found:
+            if FILENAME in names:
+                stem = pa.repeat(PurePosixPath(file.path).name.split(".")[0], records.num_rows)
+                records = records.append_column(FILENAME, stem)
+            yield records
 
     def _look(self, names: list[str]) -> None:
         """Find out what the columns of CSV files look like, once."""
-        new = [name for name in names if name not in self._types]
+        new = [name for name in names if name not in self._types and name != FILENAME]
         if new:
             records = (part for file in self.files for part in csv.read(file, self.table, new))
             self._types |= csv.looks(records, new)
@@ -149,7 +157,7 @@ class Reader:
     def _missing(self, name: str, path: str) -> str | None:
         """Say which file has no such column, if one has none."""
         for file, names in self._names.items():
-            if name not in names:
+            if name not in names and name != FILENAME:
                 there = [*names, *self.table.columns]
                 hint = f"{nearest(name, there)} (there are: {', '.join(there)})"
                 return f"{path}: {file} has no column {name!r}{hint}"
@@ -167,4 +175,6 @@ def _header(file: File, table: Table) -> tuple[list[str], int]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"{file.name}: two columns have the name {twice[0]!r}")
+    if FILENAME in names:
+        raise DataError(f"{file.name}: a column is called filename, which is the file's own name")
     return names, num_rows
