@@ -5,8 +5,10 @@ round, in the order of the split, into metrics of their own. So the metrics are 
 process to the last bit, and all processes decide alike.
 """
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -59,8 +61,7 @@ class TaskScore:
         """
         values = {"loss": self._sum / (self._count or 1)}
         for name, metric in self._metrics.items():
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with _own_warnings() as caught:
                 try:
                     value = float(metric.compute())
                 except ValueError:  # R2 of a single node
@@ -68,6 +69,22 @@ class TaskScore:
             if not caught:
                 values[name] = value
         return values
+
+
+@contextmanager
+def _own_warnings() -> Iterator[list[str]]:
+    """Collect the warnings of this thread: others, such as MLflow's, have warnings of their own."""
+    caught: list[str] = []
+    this = threading.get_ident()
+
+    def collect(message: Warning | str, *_: object, **__: object) -> None:
+        if threading.get_ident() == this:
+            caught.append(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = collect
+        yield caught
 
 
 Results = Mapping[str, Mapping[str, float]]

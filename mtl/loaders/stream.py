@@ -273,7 +273,7 @@ def _groups(tasks: Mapping[str, BoundTask], split: str) -> Seeds:
 
 
 def _union(parts: list[np.ndarray]) -> np.ndarray:
-    """Return all seeds once, ascending, in 32 bits where that is enough: each process keeps them."""
+    """Return all seeds once, ascending, in 32 bits where that will do: each process keeps them."""
     seeds = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
     small = not len(seeds) or seeds[-1] < 2**31
     return seeds.astype(np.int32 if small else np.int64)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mtl.models.sharing import Sharing
+
 WORKER = Path(__file__).with_name("worker.py")
 TASKS = {
     "segment": {"type": "node_classification", "label": "segment"},
@@ -117,9 +119,14 @@ CASES = {
         for i, (encoder, sharing) in enumerate(ARCHITECTURES)
     },
     **{
-        f"market-{encoder}-{sharing}": case(MARKET_TASKS, MARKET, encoder, sharing, BATCHES[i])
+        f"market-{encoder}-{sharing}": case(
+            MARKET_TASKS, MARKET, encoder, sharing, BATCHES[i % len(BATCHES)]
+        )
         for i, (encoder, sharing) in enumerate(
-            [("sage", "hard"), ("sage", "mimo"), ("mlp", "hard")]
+            [
+                *(("sage", sharing) for sharing in Sharing.types()),
+                *((encoder, "hard") for encoder in ("mlp", "gat", "gin", "pna", "rgcn", "hgt")),
+            ]
         )
     },
     **{

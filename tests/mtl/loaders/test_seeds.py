@@ -100,3 +100,19 @@ def test_without_shuffling_every_epoch_keeps_the_order():
     seeds = np.array([5, 3, 9, 1, 7])
     order = SeedOrder({"node": seeds}, batch_size=2, global_batch_size=4, shuffle=False)
     assert epoch_of(order)["node"] == epoch_of(order, 3)["node"] == seeds.tolist()
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.integers(1, 40), min_size=1),
+    st.dictionaries(st.sampled_from("abc"), st.sampled_from([0.25, 0.5, 1.0, 2.0, 3.0])),
+    st.integers(1, 50),
+)
+def test_a_rate_passes_over_every_seed_equally_often_in_the_long_run(sizes, rates, batch):
+    groups = {name: np.arange(4 * size) for name, size in sizes.items()}
+    order = SeedOrder(groups, batch_size=batch, global_batch_size=batch, seed=1, rates=rates)
+    epochs = [epoch_of(order, epoch) for epoch in range(4)]
+    for name, seeds in groups.items():
+        rate = rates.get(name, 1.0)
+        assert [len(epoch[name]) for epoch in epochs] == [len(seeds) * rate] * 4
+        counts = np.bincount(np.concatenate([epoch[name] for epoch in epochs]))
+        assert set(counts.tolist()) == {int(4 * rate)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtl.errors import DataError
+from mtl.errors import ConfigError, DataError
 from mtl.graphs.store import GraphStore
 from mtl.loaders import Loader
 from mtl.loaders.samplers.numba import NumbaSampler
@@ -136,3 +136,23 @@ def test_a_stream_can_be_left_in_the_middle(stream):
     batches.close()
     assert isinstance(stream.order, SeedOrder)
     assert next(stream.microbatches([7])).number == 7
+
+
+def test_the_first_batches_show_how_many_may_wait(customers, tasks, stream):
+    made: list[int] = []
+
+    class Counting(MicrobatchLoader):
+        def collate_fn(self, index):
+            made.append(index[0])
+            return super().collate_fn(index)
+
+    loader = Counting(customers, tasks, stream.loader.node_sampler, stream.order, "train")
+    batches = Stream(loader, num_threads=1, prefetch=8, prefetch_bytes=1).microbatches(range(20))
+    next(batches)
+    assert len(made) <= 3
+    batches.close()
+
+
+def test_a_group_that_no_task_has_cannot_have_a_rate(customers, tasks):
+    with pytest.raises(ConfigError, match=r"^loader\.rates\.nod: no task has such seeds; did you"):
+        build_stream(Loader(rates={"nod": 0.5}), customers, tasks)

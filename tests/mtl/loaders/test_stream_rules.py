@@ -1,10 +1,12 @@
 """Options of the `loader:` section that say which neighbours may be drawn, seen in batches."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from mtl.errors import ConfigError
 from mtl.graphs.store import GraphStore
@@ -80,9 +82,45 @@ def test_with_replacement_every_node_that_has_neighbours_draws_as_many_as_asked(
         assert (degrees == 4).all()
 
 
+def test_seeds_are_looked_at_as_of_the_moment_of_their_split(store):
+    moments = {"train": 10, "val": 50, "test": 99}
+    for split, moment in moments.items():
+        latest = -1
+        for batch in batches(
+            store, split, ("churn", "category"), temporal="last", seed_time=moments
+        ):
+            for kind in (BUYS, SOLD):
+                time = store.topology().edges[kind].time[batch[kind].e_id]
+                latest = max(latest, time.max(initial=-1))
+        assert moment - 10 < latest <= moment
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"train": 1, "val": 2, "test": 3}, {"train": 1, "val": 2, "test": 3}),
+        (
+            {"train": "1970-01-02", "val": "1970-01-01T00:00:01", "test": 3},
+            {"train": 86_400_000_000, "val": 1_000_000, "test": 3},
+        ),
+        ({"train": 1}, "must be a mapping with train, val and test"),
+        ({"train": 1, "val": "soon", "test": 3}, "val must be a date or a whole number"),
+    ],
+)
+def test_moments_are_whole_numbers_or_dates(given, read):
+    reads = TypeAdapter(Loader)
+    options = json.dumps({"temporal": "last", "seed_time": given})
+    if isinstance(read, str):
+        with pytest.raises(ValidationError, match=read):
+            reads.validate_json(options)
+    else:
+        assert reads.validate_json(options).seed_time == read
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"seed_time": {"train": 1, "val": 2, "test": 3}}, "loader.seed_time: given, but"),
         ({"temporal": "last", "replace": True}, "loader.temporal: last takes the latest"),
         (
             {"temporal": "uniform", "tasks": ("churn", "category")},

@@ -1,0 +1,32 @@
+"""A metric is undefined where torchmetrics warns about it, not where some other thread warns."""
+
+import threading
+import warnings
+
+import numpy as np
+import torch
+
+from job.evaluation import TaskScore, _own_warnings
+from mtl.graphs.cache import open_graph
+from mtl.graphs.synthetic import Synthetic
+from mtl.tasks import Task
+
+
+def test_what_other_threads_warn_of_is_theirs():
+    with _own_warnings() as caught:
+        other = threading.Thread(target=warnings.warn, args=("theirs",))
+        other.start()
+        other.join()
+        assert caught == []
+        warnings.warn("ours", stacklevel=1)
+    assert caught == ["ours"]
+
+
+def test_an_area_without_an_example_of_a_class_is_left_out():
+    churn = Task.read({"type": "node_classification", "label": "churn"})
+    bound = churn.bind("churn", open_graph(Synthetic(num_nodes=300)))
+    score, seeds = TaskScore(bound), bound.seeds("train")
+    one = seeds[bound.label.values[seeds] == 0][:3]
+    score.update(torch.zeros(len(one), 2), np.asarray(one))
+    assert {"loss", "accuracy"} <= score.compute().keys()
+    assert "auroc" not in score.compute()

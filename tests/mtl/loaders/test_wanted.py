@@ -1,0 +1,39 @@
+"""Nodes that several tasks ask for, and what a microbatch shows of degrees."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl.graphs.topology import Csc
+from mtl.loaders.degrees import VisibleDegrees
+from mtl.loaders.samplers._columns import hidden_bits
+from mtl.loaders.wanted import Wanted
+
+PARTS = st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=4)
+
+
+@given(PARTS, st.booleans())
+def test_everybody_finds_the_nodes_that_he_asked_for(parts, disjoint):
+    wanted = Wanted(disjoint=disjoint)
+    asked = [wanted.add("a", np.array(part, np.int64)) for part in parts]
+    nodes = wanted.nodes().get("a", np.empty(0, np.int64))
+    for part, its in zip(parts, asked, strict=True):
+        assert nodes[wanted.rows(its)].tolist() == part
+    together = [node for part in parts for node in part]
+    assert nodes.tolist() == (together if disjoint else list(dict.fromkeys(together)))
+
+
+@given(st.data())
+def test_degrees_do_not_count_what_is_hidden(data):
+    degrees = np.array(data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=6)))
+    colptr = np.append(0, np.cumsum(degrees))
+    some = st.lists(st.integers(0, max(colptr[-1] - 1, 0)), max_size=6 if colptr[-1] else 0)
+    never, now = (np.array(data.draw(some), np.int64) for _ in range(2))
+    csc = Csc(colptr, np.zeros(colptr[-1], np.int32))
+    bits = hidden_bits(colptr[-1], never) if data.draw(st.booleans()) else None
+    gone = set(now.tolist()) | (set() if bits is None else set(never.tolist()))
+    left = [sum(e not in gone for e in range(a, b)) for a, b in pairwise(colptr)]
+    nodes = np.arange(len(degrees))[::-1]
+    assert VisibleDegrees(csc, bits).of(nodes, now).tolist() == left[::-1]

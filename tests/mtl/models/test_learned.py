@@ -1,0 +1,62 @@
+"""Nodes without features: a learned vector each, or a refusal that says how large."""
+
+import numpy as np
+import pytest
+import torch
+
+from mtl.errors import ConfigError
+from mtl.graphs.store import GraphStore
+from mtl.graphs.writer import GraphWriter
+from mtl.loaders import Loader
+from mtl.loaders.stream import build_stream
+from mtl.models import Model
+from mtl.models.encoders import Encoder
+from mtl.models.modules import key
+from mtl.models.multitask import build_model
+from mtl.models.sharing import Sharing
+from mtl.tasks import Task
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Users with features, items without."""
+    folder = tmp_path_factory.mktemp("bare") / "graph"
+    rng, writer = np.random.default_rng(0), GraphWriter(folder, name="bare")
+    writer.add_nodes("user", 20, rng.random((20, 3), np.float32))
+    writer.add_nodes("item", 15)
+    writer.add_label("user", "y", "class", rng.integers(2, size=20), num_classes=2)
+    writer.add_split("user", "s", np.tile([1, 1, 2, 3], 5))
+    writer.add_edges(("item", "of", "user"), rng.integers(15, size=60), rng.integers(20, size=60))
+    writer.finish()
+    return GraphStore(folder)
+
+
+def built(store, sharing="hard", **options):
+    tasks = {"y": Task.read({"type": "node_classification", "node_type": "user", "label": "y"})}
+    bound = {name: task.bind(name, store) for name, task in tasks.items()}
+    model = Model(
+        encoder=Encoder.read({"type": "sage", "num_layers": 1}),
+        sharing=Sharing.read({"type": sharing}),
+        dim=8,
+        **options,
+    )
+    torch.manual_seed(0)
+    stream = build_stream(Loader(num_neighbors=(-1,), batch_size=4), store, bound)
+    return build_model(model, store, bound).double(), stream
+
+
+@pytest.mark.parametrize("sharing", ["hard", "mimo"])
+def test_the_gradient_reaches_the_vectors_of_the_sampled_nodes_alone(store, sharing):
+    model, stream = built(store, sharing)
+    batch = stream.loader([0])
+    model(batch)["y"].square().sum().backward()
+    grad = model.bottom.projection.learned[key("item")].weight.grad
+    assert grad.shape == (15, 8)
+    assert np.flatnonzero(grad.any(1)).tolist() == sorted(set(batch["item"].n_id.tolist()))
+
+
+def test_what_would_not_fit_is_refused_with_its_size(store):
+    with pytest.raises(
+        ConfigError, match=r"item have no features, .* 15 nodes takes 0\.0 GiB on ev"
+    ):
+        built(store, max_embedding_gib=1e-7)
