@@ -16,6 +16,7 @@ from mtl.graphs.store import GraphStore
 from mtl.loaders.degrees import VisibleDegrees
 from mtl.loaders.gather import gather
 from mtl.loaders.request import Request
+from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers.base import Sampler
 from mtl.loaders.seeds import SeedOrder, Seeds
 from mtl.loaders.wanted import Nodes
@@ -115,7 +116,7 @@ class MicrobatchLoader(NeighborLoader):
             self.tasks,
             seeds,
             self.split,
-            key,
+            int(begin_state(sampler.seed, key)[0]),
             disjoint=sampler.disjoint,
             temporal=sampler.temporal is not None,
             seed_time=self._seed_time,

@@ -26,7 +26,7 @@ class Request:
         tasks: by name.
         seeds: of each group.
         split: which of the seeds a task reads.
-        key: of the microbatch; negatives follow from it.
+        key: of the run and the microbatch; negatives follow from it.
         disjoint: whether every seed has a tree of its own.
         temporal: whether seeds have a time.
         seed_time: of all of them; default: the time of each node or edge.
@@ -100,7 +100,7 @@ class Request:
         """Ask for the ends of the seeds of a group."""
         if task.graph_ptr is not None:
             nodes = numbers_in(task.graph_ptr[seeds], task.graph_ptr[seeds + 1])
-            return [self._wanted.add(task.node_types[0], nodes)]
+            return [self._wanted.add(task.node_types[0], nodes, self._time(task, nodes))]
         time = self._time(task, seeds)
         if isinstance(task.owner, str):
             return [self._wanted.add(task.owner, seeds, time)]
