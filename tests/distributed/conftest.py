@@ -59,8 +59,20 @@ EDGE_MIXES = [
     ("returned", "buys"),
     tuple(MIXED_TASKS),
 ]
-CUSTOMERS = {"type": "synthetic", "num_nodes": 120}
-MARKET = {"type": "marketplace", "num_users": 120, "num_items": 60, "num_shops": 8}
+GRAPH_TASKS = {
+    "toxic": {"type": "graph_multilabel", "label": "y"},
+    "other": {"type": "graph_multilabel", "label": "y", "split": "other", "pool": "sum"},
+    "bonds": {"type": "link_prediction", "num_candidates": 5},
+}
+SPARSE = {"missing": 0.6, "num_features": 8}
+CUSTOMERS = {"type": "synthetic", "num_nodes": 120, **SPARSE}
+MARKET = {
+    "type": "marketplace",
+    "num_users": 120,
+    "num_items": 60,
+    "num_shops": 8,
+    **SPARSE,
+}
 SPARSE_MARKET = {**MARKET, "avg_purchases": 2.0, "avg_follows": 1.5}
 
 Result = dict[str, np.ndarray]
@@ -76,7 +88,7 @@ def case(
     """Describe a short training; 60 % of the labels are missing, so many microbatches lack some."""
     config = {
         "run": {"name": "case", "seed": 3},
-        "graph": {**graph, "missing": 0.6, "num_features": 8},
+        "graph": graph,
         "tasks": tasks,
         "loader": {
             "num_neighbors": [3, 2],
@@ -155,7 +167,34 @@ CASES = {
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file that describes all cases."""
     path = tmp_path_factory.mktemp("parity") / "cases.json"
-    path.write_text(json.dumps(CASES))
+    file = write_molecules(tmp_path_factory.mktemp("molecules") / "molecules.npz")
+    molecules = {
+        f"molecules-{encoder}": case(
+            GRAPH_TASKS, {"type": "npz", "file": str(file)}, encoder, sharing, batches
+        )
+        for encoder, sharing, batches in (("gin", "hard", (8, 24)), ("gat", "mmoe", (6, 20)))
+    }
+    path.write_text(json.dumps(CASES | molecules))
+    return path
+
+
+def write_molecules(path: Path) -> Path:
+    """Write forty rings of one to six atoms, half of whose assays are missing."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 7, 40)
+    ring = [np.stack([np.arange(n), (np.arange(n) + 1) % n]) for n in sizes]
+    pairs = [np.hstack([edges, edges[::-1]]) for edges in ring]
+    np.savez(
+        path,
+        num_nodes=sizes,
+        num_edges=2 * sizes,
+        x=rng.integers(4, size=(sizes.sum(), 2)),
+        edge_index=np.hstack(pairs),
+        edge_attr=rng.integers(3, size=(2 * sizes.sum(), 1)),
+        y=rng.choice([0, 1, np.nan], (40, 3), p=[0.3, 0.2, 0.5]),
+        scaffold_split=rng.permutation(np.repeat([0, 1, 2], [24, 8, 8])),
+        other_split=rng.permutation(np.repeat([0, 1, 2], [12, 14, 14])),
+    )
     return path
 
 

@@ -30,7 +30,7 @@ def test_every_case_equals_one_process(results: Results, world_size: int, prefix
         for (name, size, _), alone in results.items()
         if size == 1
     }
-    assert len(distances) >= 44
+    assert len(distances) >= 46
     assert {name: d for name, d in distances.items() if not d < 1e-10} == {}
 
 

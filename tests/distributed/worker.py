@@ -35,7 +35,12 @@ def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, n
     store = open_graph(config.graph)
     tasks = bind_tasks(config.tasks, store)
     stream = build_stream(
-        config.loader, store, tasks, num_hops=config.model.encoder.num_hops, seed=config.run.seed
+        config.loader,
+        store,
+        tasks,
+        num_hops=config.model.encoder.num_hops,
+        seed=config.run.seed,
+        edge_features=config.model.encoder.reads_edge_features,
     )
     torch.manual_seed(0)
     model = build_model(config.model, store, tasks)
