@@ -45,8 +45,9 @@ def gate_table(metrics: Mapping[str, float]) -> Table | None:
     table = Table(
         title="what each task hears of (mean weight over validation)", title_justify="left"
     )
-    for column in ("", *tasks):
-        table.add_column(column, justify="left" if not column else "right")
+    table.add_column("", min_width=max(map(len, choices)))  # names whole, on narrow terminals too
+    for task in tasks:
+        table.add_column(task, justify="right")
     for choice in choices:
         found = (cells.get(f"{PREFIX}/{task}/{choice}") for task in tasks)
         table.add_row(choice, *("" if value is None else f"{value:.2f}" for value in found))
