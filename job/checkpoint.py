@@ -90,19 +90,19 @@ class Checkpoints:
         progress: dict[str, Any] = json.loads((newest / MANIFEST).read_text())["progress"]
         return progress
 
-    def best(self) -> Path:
-        """Return the folder of the best checkpoint, checked; of the newest where none is.
+    def best(self) -> int:
+        """Return the step of the best checkpoint, checked; of the newest where none is.
 
         Raises:
             ConfigError: there is none.
             DataError: it is damaged.
         """
         progress = self.newest_progress()
-        step = progress["step"] if progress["best_step"] is None else progress["best_step"]
+        step: int = progress["step"] if progress["best_step"] is None else progress["best_step"]
         fault = verify(self.path(step))
         if fault is not None:
             raise DataError(f"{self.path(step)}: {fault}")
-        return self.path(step)
+        return step
 
     def all(self) -> list[Path]:
         """Return all checkpoints, oldest first, whole or not."""

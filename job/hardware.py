@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mtl import cgroups
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,23 +63,11 @@ def count_cores(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yield the limits, in cores, of the cgroups that this process is in (version 1 and 2)."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        hierarchy, controllers, path = line.split(":", 2)
-        if hierarchy == "0":
-            mount, files = "sys/fs/cgroup", ["cpu.max"]
-        elif "cpu" in controllers.split(","):
-            mount, files = "sys/fs/cgroup/cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
-        else:
-            continue
-        group = Path(path.lstrip("/"))
-        for folder in (group, *group.parents):  # in a container, often only the last one exists
-            quota = _quota([root / mount / folder / file for file in files])
-            if quota is not None:
-                yield quota
+    files = {1: ["cpu.cfs_quota_us", "cpu.cfs_period_us"], 2: ["cpu.max"]}
+    for version, folder in cgroups.folders("cpu", root):
+        quota = _quota([folder / file for file in files[version]])
+        if quota is not None:
+            yield quota
 
 
 def _quota(files: list[Path]) -> float | None:

@@ -9,26 +9,23 @@ from torch import nn
 from job.checkpoint import Checkpoints
 from job.config import Checkpoint
 from job.plan import part_of
+from job.runtime import Runtime
 from job.state import MODEL
 from mtl.errors import ConfigError
-from mtl.models import Model
 from mtl.plugin import nearest
 
 
-def prepare_weights(model: nn.Module, options: Model) -> None:
-    """Put weights of another run into a fresh model, and freeze what is to be frozen.
+def begin_with(model: nn.Module, run_dir: Path, runtime: Runtime) -> None:
+    """Put the best weights of another run into a fresh model, all that have a place there.
+
+    The main process chooses which, so that all processes begin with the same ones.
 
     Raises:
-        ConfigError: that run has no whole checkpoint or other shapes, or a part does not exist.
+        ConfigError: that run has no whole checkpoint, or weights of other shapes.
     """
-    if options.init_from is not None:
-        _begin_with(model, options.init_from)
-    _freeze(model, options.freeze)
-
-
-def _begin_with(model: nn.Module, run_dir: Path) -> None:
-    checkpoints = Checkpoints(run_dir, Checkpoint(), graph="")
-    found = load_file(checkpoints.best() / MODEL)
+    checkpoints, chosen = Checkpoints(run_dir, Checkpoint(), graph=""), [0]
+    runtime.on_main(lambda: chosen.append(checkpoints.best()))
+    found = load_file(checkpoints.path(runtime.sum_int(chosen[-1])) / MODEL)
     wanted = model.state_dict()
     shared = found.keys() & wanted.keys()
     different = [
@@ -42,7 +39,12 @@ def _begin_with(model: nn.Module, run_dir: Path) -> None:
     model.load_state_dict({name: found[name] for name in shared}, strict=False)
 
 
-def _freeze(model: nn.Module, parts: Collection[str]) -> None:
+def freeze(model: nn.Module, parts: Collection[str]) -> None:
+    """Leave some parts as they are.
+
+    Raises:
+        ConfigError: the model has no such part, or nothing is left to train.
+    """
     named = [(part_of(n), p) for n, p in model.named_parameters() if p.requires_grad]
     there = list(dict.fromkeys(part for part, _ in named))
     for part in parts:

@@ -36,7 +36,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.checkpoint import Checkpoints
     from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
-    from job.initial import prepare_weights
+    from job.initial import begin_with, freeze
     from job.meter import Meter
     from job.optim import build_optimizer, learning_rate
     from job.plan import describe_parameters, describe_plan, num_parameters
@@ -70,7 +70,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     torch.manual_seed(seed)
     edge_types = message_types(loader.num_neighbors, store.edge_types)
     module = build_model(config.model, store, tasks, edge_types)
-    prepare_weights(module, config.model)
+    freeze(module, config.model.freeze)
     keep_freed_memory()  # from here on: what the start needed for a moment has gone back
     model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
@@ -79,6 +79,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     progress, num_steps = state.progress, config.train.epochs * order.steps_per_epoch
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
     resumed = checkpoints.resume(state)
+    if config.model.init_from is not None and not resumed:
+        begin_with(module, config.model.init_from, runtime)
     runtime.on_main(lambda: rundir.write_config(config, resumes=resumed))
     patience = config.evaluate.patience
     if runtime.all_agree(rundir.is_finished(config.run.dir)) and progress.is_over(

@@ -4,6 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtl import cgroups
+
+FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+
 
 def memory_bytes(root: Path = Path("/")) -> int:
     """Return the memory of the machine, or less where a cgroup (version 1 or 2) allows less."""
@@ -13,21 +17,8 @@ def memory_bytes(root: Path = Path("/")) -> int:
 
 def _limits(root: Path) -> Iterator[int]:
     """Yield the limits of the groups that this process is in, and of those around them."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        hierarchy, controllers, path = line.split(":", 2)
-        if hierarchy == "0":
-            mount, file = "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            mount, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
+    for version, folder in cgroups.folders("memory", root):
+        try:
+            yield int((folder / FILES[version]).read_text())
+        except (OSError, ValueError):  # no such file; "max" instead of a number
             continue
-        group = Path(path.lstrip("/"))
-        for folder in (group, *group.parents):  # in a container, often only the last one exists
-            try:
-                yield int((root / mount / folder / file).read_text())
-            except (OSError, ValueError):  # no such file; "max" instead of a number
-                continue

@@ -37,7 +37,7 @@ def open_array(folder: Path, info: ArrayInfo, *, read_ahead: bool = True) -> np.
         folder: of the graph.
         info: of the array.
         read_ahead: whether the system may read pages around those that are asked for. Where a graph
-            exceeds the memory that drives out what is still needed: a hundred times the reads.
+            exceeds the memory that drives out what is still needed.
     """
     with (folder / info.file).open("rb") as file:
         pages = mmap.mmap(

@@ -10,6 +10,7 @@ from mtl.errors import DataError
 from mtl.graphs import Source
 from mtl.graphs.writer import GraphWriter
 
+MAX_CATEGORIES = 4096
 NEEDED = ("num_nodes", "num_edges", "x", "edge_index", "y")
 
 
@@ -59,7 +60,7 @@ class Npz(Source):
         edges = arrays["edge_index"].astype(np.int64)
         self._check_edges(arrays, edges)
         node, edge_type = self.node_type, (self.node_type, self.relation, self.node_type)
-        writer.add_nodes(node, int(pointer[-1]), _features(arrays["x"]))
+        writer.add_nodes(node, int(pointer[-1]), _features(self.file, "x", arrays["x"]))
         writer.add_collection(self.collection, node, pointer)
         self._add_label(writer, arrays)
         for name, split in arrays.items():
@@ -75,7 +76,7 @@ class Npz(Source):
             edge_type,
             src,
             dst,
-            features=None if attr is None else _features(attr),
+            features=None if attr is None else _features(self.file, "edge_attr", attr),
             reverse=edge_type if both_ways else None,
         )
 
@@ -100,6 +101,7 @@ class Npz(Source):
         for name in NEEDED:
             if name not in arrays:
                 raise DataError(f"{self.file}: no array {name!r} (it has: {', '.join(arrays)})")
+        self._check_kinds(arrays)
         graphs = len(arrays["num_nodes"])
         nodes, edges = (int(arrays[key].astype(np.int64).sum()) for key in NEEDED[:2])
         wanted = {"num_edges": graphs, "y": graphs, "x": nodes, "edge_attr": edges}
@@ -115,6 +117,27 @@ class Npz(Source):
             raise DataError(f"{self.file}: edge_index is {shape}; allowed: (2, {edges})")
         return arrays
 
+    def _check_kinds(self, arrays: dict[str, np.ndarray]) -> None:
+        """Check what each array holds, and in how many dimensions."""
+        wanted: dict[str, tuple[str, tuple[int, ...]]]
+        wanted = {"num_nodes": ("iu", (1,)), "num_edges": ("iu", (1,)), "edge_index": ("iu", (2,))}
+        wanted |= {"x": ("iuf", (2,)), "edge_attr": ("iuf", (2,)), "y": ("iuf", (1, 2))}
+        wanted |= {name: ("iu", (1,)) for name in arrays if name.endswith("_split")}
+        for name, (kinds, dimensions) in wanted.items():
+            array = arrays.get(name, np.empty(0))
+            if name in arrays and (array.dtype.kind not in kinds or array.ndim not in dimensions):
+                raise DataError(
+                    f"{self.file}: {name} is {array.dtype} {array.shape}; allowed: "
+                    f"{'whole ' * (kinds == 'iu')}numbers in {' or '.join(map(str, dimensions))} "
+                    "dimensions"
+                )
+        for name in NEEDED[:2]:
+            if (arrays[name].astype(np.int64) < 0).any():
+                row = int(np.argmax(arrays[name] < 0))
+                raise DataError(
+                    f"{self.file}: {name}, row {row}: {arrays[name][row]}; allowed: 0 up"
+                )
+
     def _check_edges(self, arrays: dict[str, np.ndarray], edges: np.ndarray) -> None:
         """Check that every edge stays in its graph."""
         sizes = np.repeat(arrays["num_nodes"].astype(np.int64), arrays["num_edges"])
@@ -128,11 +151,24 @@ class Npz(Source):
             )
 
 
-def _features(values: np.ndarray) -> np.ndarray:
-    """Return numbers as they are, and a column for each value of a column of whole numbers."""
+def _features(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    """Return numbers as they are, and a column for each value of a column of whole numbers.
+
+    Raises:
+        DataError: a category is negative, or there are too many.
+    """
     if values.dtype.kind == "f":
         return values.astype(np.float32)
-    parts = [
-        np.eye(int(column.max(initial=0)) + 1, dtype=np.float32)[column] for column in values.T
-    ]
+    wrong = (values < 0) | (values >= MAX_CATEGORIES)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise DataError(
+            f"{path}: {name}, row {row}, column {column}: {values[row, column]}; allowed: 0 to "
+            f"{MAX_CATEGORIES - 1}, or floating-point numbers ({np.count_nonzero(wrong)} such)"
+        )
+    rows, parts = np.arange(len(values)), []
+    for column in values.T:
+        part = np.zeros((len(values), int(column.max(initial=0)) + 1), np.float32)
+        part[rows, column] = 1
+        parts.append(part)
     return np.hstack(parts)

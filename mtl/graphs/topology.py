@@ -4,10 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from mtl.graphs.schema import EdgeType
+
+Bits = UInt8[np.ndarray, " eighths_of_edges"]
+"""A bit for each edge, the lowest of a byte first."""
+
+
+def bits_of(num_edges: int, edges: Int[np.ndarray, " some"]) -> Bits:
+    """Return bits that are 1 for these edges."""
+    mask = np.zeros(num_edges, bool)
+    mask[edges] = True
+    return np.packbits(mask, bitorder="little")
 
 
 @dataclass(frozen=True, eq=False)

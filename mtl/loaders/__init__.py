@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import PlainValidator, PositiveFloat, PositiveInt
+from pydantic import Field, PlainValidator, PositiveInt
 
 from mtl.plugin import Options
 
@@ -55,6 +55,8 @@ def _seed_time(value: Any) -> Any:
 
 def _moment(split: str, moment: Any) -> int:
     if isinstance(moment, int) and not isinstance(moment, bool):
+        if abs(moment) >= 2**63:
+            raise ValueError(f"{split} must be a number of 64 bits, found {moment}")
         return moment
     try:
         found = datetime.fromisoformat(moment)
@@ -104,7 +106,7 @@ class Loader(Options):
     global_batch_size: PositiveInt | None = None
     """Seeds of one optimizer step. Default: batch_size x processes at the first start. Set it, and
     every number of processes gives the same numbers."""
-    rates: dict[str, PositiveFloat] = field(default_factory=dict)
+    rates: dict[str, Annotated[float, Field(gt=0, le=1000)]] = field(default_factory=dict)
     """Passes over a group of seeds in an epoch of training, such as `{user__buys__item: 0.1}`: a
     tenth of the edges each epoch, all of them in ten. Groups are the node types and edge types that
     tasks label; 1 for those that are not named."""

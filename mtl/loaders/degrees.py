@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Int
 
-from mtl.graphs.topology import Csc
-from mtl.loaders.samplers._columns import Bits
+from mtl.graphs.topology import Bits, Csc
 
 
 class VisibleDegrees:

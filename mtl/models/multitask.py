@@ -57,9 +57,8 @@ def build_model(
         ConfigError: learned vectors of nodes without features would not fit, or the encoder does
             not take a graph of several types.
     """
-    edges = {
-        kind: _num_edge_features(options, store, kind) for kind in edge_types or store.edge_types
-    }
+    kinds = store.edge_types if edge_types is None else edge_types
+    edges = {kind: _num_edge_features(options, store, kind) for kind in kinds}
     reads = {name: tuple(dict.fromkeys(task.node_types)) for name, task in tasks.items()}
     bottom = options.sharing.build(_parts(options, store, edges, reads))
     heads = {name: build_head(options.dim, task, store) for name, task in tasks.items()}

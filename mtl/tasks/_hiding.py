@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from mtl.graphs.schema import EdgeType, Owner
 from mtl.graphs.store import GraphStore
+from mtl.graphs.topology import Bits, bits_of
 
 Edges = Int[np.ndarray, " edges"]
 Hidden = dict[EdgeType, Edges]
@@ -43,6 +44,11 @@ class Hiding:
         forward = ((kind, *self._edges[kind].find(src, dst)) for kind in self._others(forward=True))
         back = ((kind, *self._edges[kind].find(dst, src)) for kind in self._others(forward=False))
         return _merged((kind, numbers_in(*r)) for part in (forward, back) for kind, *r in part)
+
+    def bits(self, edges: Edges) -> dict[EdgeType, Bits]:
+        """Return the same as a bit for each edge of each type."""
+        hidden = self.hidden(edges).items()
+        return {kind: bits_of(len(self._edges[kind].row), some) for kind, some in hidden}
 
     def _counterparts(
         self, edges: Edges, src: Edges, dst: Edges

@@ -1,6 +1,7 @@
 """tasks: link prediction on one graph: its edges, their split, and pairs that are none."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from mtl.errors import ConfigError, DataError
 from mtl.graphs.schema import EdgeType, text
 from mtl.graphs.splits import TEST, TRAIN, VAL, mix
 from mtl.graphs.store import GraphStore
-from mtl.graphs.topology import Csc
+from mtl.graphs.topology import Bits, Csc
 from mtl.tasks import Statistics
 from mtl.tasks._hiding import Hiding
 from mtl.tasks._metrics import HitsAt, LinkAUROC, LinkAveragePrecision, ReciprocalRank
@@ -63,9 +64,10 @@ class BoundLinks(BoundTask):
         """The edge, one negative, the candidates."""
         return 2 + self.task.num_candidates
 
-    def held_out(self) -> dict[EdgeType, Int[np.ndarray, " edges"]]:
-        """Return the edges of validation and test, with what is hidden with them."""
-        return self.hiding.hidden(np.flatnonzero(self.split >= VAL))
+    @cached_property
+    def held_out(self) -> dict[EdgeType, Bits]:
+        """The edges of validation and test, with what is hidden with them; found once."""
+        return self.hiding.bits(np.flatnonzero(self.split >= VAL))
 
     def seeds(self, split: str) -> Seeds:
         """Return all edges of a split, an undirected one once."""
@@ -82,8 +84,10 @@ class BoundLinks(BoundTask):
         return np.flatnonzero(reads)
 
     def targets(self, seeds: Seeds, *, training: bool = False) -> Shaped[Tensor, "seeds ..."]:
-        """Return how many columns of the prediction are of the loss."""
-        return torch.full((len(seeds),), 1 + (self.task.num_negatives if training else 1))
+        """Return 1 for the edge and 0 for each negative, in as many columns as the loss has."""
+        target = torch.zeros(len(seeds), 1 + (self.task.num_negatives if training else 1))
+        target[:, 0] = 1
+        return target
 
     def count(self, seeds: Seeds) -> float:
         """Return the number of edges."""
@@ -96,10 +100,9 @@ class BoundLinks(BoundTask):
 
         Args:
             prediction: log-odds of the edge, of its negatives, and of candidates.
-            target: how many columns count.
+            target: of the edge and the negatives; candidates have none.
         """
-        width = int(target[0]) if len(target) else prediction.shape[1]
-        edge, negatives = prediction[:, :1], prediction[:, 1:width]
+        edge, negatives = prediction[:, :1], prediction[:, 1 : target.shape[1]]
         if self.task.loss == "ranking":
             return F.softplus(negatives - edge).mean(1).sum()
         return (F.softplus(-edge).squeeze(1) + F.softplus(negatives).mean(1)).sum() / 2

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType, Owner, text
 from mtl.graphs.store import GraphStore, Label
+from mtl.graphs.topology import Bits
 from mtl.plugin import nearest
 from mtl.tasks import Statistics, Task
 from mtl.tasks._edges import OnLabelledEdges
@@ -66,8 +67,9 @@ class BoundTask:
         """Metric -> best reachable score, where the source knows it."""
         return {}
 
-    def held_out(self) -> dict[EdgeType, Int[np.ndarray, " edges"]]:
-        """Return edges that never carry a message; by type, in any order."""
+    @property
+    def held_out(self) -> dict[EdgeType, Bits]:
+        """Edges that never carry a message, by type: a bit for each."""
         return {}
 
     def seeds(self, split: str) -> Seeds:

@@ -25,9 +25,9 @@ class LinkPrediction(OnEdges):
     loss: Literal["binary", "ranking"] = "binary"
     """binary: cross-entropy against pairs drawn at random. ranking: Bayesian personalised ranking
     (Rendle et al., 2009, equation 4) against other destinations of the same source."""
-    num_negatives: PositiveInt = 1
+    num_negatives: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Negatives drawn for each edge in training, new ones each time."""
-    num_candidates: PositiveInt = 100
+    num_candidates: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Destinations that each edge is ranked against in evaluation, the same for all; those that
     its source has an edge to are left out."""
     hits: tuple[PositiveInt, ...] = (1, 10)
@@ -36,6 +36,14 @@ class LinkPrediction(OnEdges):
     """Share of the edges that validate, where no `split` is named."""
     test_share: Annotated[Share, Field(gt=0)] = 0.1
     """Share of the edges that test, where no `split` is named."""
+
+    def __post_init__(self) -> None:
+        for k in self.hits:
+            if k > self.num_candidates:
+                raise ValueError(
+                    f"hits: {k} is more than num_candidates ({self.num_candidates}): every edge "
+                    "would be a hit"
+                )
 
     def bind(self, name: str, store: "GraphStore") -> "BoundTask":
         """Look the edges and their split up in a graph; see `Task.bind`."""

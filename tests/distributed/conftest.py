@@ -44,12 +44,14 @@ MIXED_TASKS = {
         "edge_type": "user__buys__item",
         "num_negatives": 2,
         "num_candidates": 5,
+        "hits": [1],
     },
     "follows": {
         "type": "link_prediction",
         "edge_type": "user__follows__user",
         "loss": "ranking",
         "num_candidates": 7,
+        "hits": [1, 3],
     },
 }
 EDGE_MIXES = [
@@ -62,7 +64,7 @@ EDGE_MIXES = [
 GRAPH_TASKS = {
     "toxic": {"type": "graph_multilabel", "label": "y"},
     "other": {"type": "graph_multilabel", "label": "y", "split": "other", "pool": "sum"},
-    "bonds": {"type": "link_prediction", "num_candidates": 5},
+    "bonds": {"type": "link_prediction", "num_candidates": 5, "hits": [1]},
 }
 SPARSE = {"missing": 0.6, "num_features": 8}
 CUSTOMERS = {"type": "synthetic", "num_nodes": 120, **SPARSE}

@@ -1,5 +1,6 @@
 """A model that exists gets a new task: its trunk stays as it is, only the new head is trained."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -26,6 +27,10 @@ def test_a_task_is_added_to_a_trained_model(start, tmp_path):
     assert all(torch.equal(old[name], new[name]) for name in below)
     assert any(name.startswith("heads.value.") for name in new.keys() - old.keys())
     assert not torch.equal(old["heads.segment.linear.weight"], new["heads.segment.linear.weight"])
+    shutil.rmtree(tmp_path / "old")  # whoever goes on does not need it any more
+    longer = [option.replace("epochs=1", "epochs=2") for option in SMALL]
+    third = start(tmp_path, SMOKE, *longer, *given).end()
+    assert third.code == 0, third.stderr
 
 
 def test_a_run_or_a_part_that_does_not_fit_is_refused(start, tmp_path):

@@ -17,6 +17,10 @@ def test_an_extended_run_is_the_longer_run(start, tmp_path):
     for options in (["train.epochs=2", "run.dir=at_once"], ["train.epochs=1", "run.dir=later"]):
         ending = start(tmp_path, MARKET, *SMALL, *options).end()
         assert ending.code == 0, ending.stderr
+    config = tmp_path / "later" / "config.yaml"
+    old = [line for line in config.read_text().splitlines() if "replace:" not in line]
+    assert len(old) < len(config.read_text().splitlines())
+    config.write_text("\n".join(old) + "\n")  # as a program wrote it that had no such option
     ending = start(tmp_path, MARKET, *SMALL, "train.epochs=2", "run.dir=later").end()
     assert ending.code == 0, ending.stderr
     at_once, later = (newest(tmp_path / name) for name in ("at_once", "later"))

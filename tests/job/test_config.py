@@ -45,6 +45,13 @@ MISTAKES = {
     "loader.num_neighbors=[0, 5]": r"loader\.num_neighbors: must be -1 \(all\) or at least 1",
     "loader.num_neighbors=[5]": r"loader\.num_neighbors: has 1 hops, but .*num_layers is 2",
     "loader.temporal=latest": r"loader\.temporal: .*'uniform' or 'last'.*found 'latest'",
+    "loader.rates={node: 0}": r"loader\.rates\.node: .*greater than 0",
+    "loader.seed_time={train: 99999999999999999999, val: 1, test: 2}": (
+        r"loader\.seed_time: train must be a number of 64 bits"
+    ),
+    "tasks.l={type: link_prediction, num_candidates: 5}": r"tasks\.l: hits: 10 is more than num_c",
+    "tasks.l={type: link_prediction, num_negatives: 0}": r"tasks\.l\.num_negatives: .*equal to 1",
+    "model.freeze=trunk": r"model\.freeze: ",
     "evaluate.num_neighbors=[5]": r"evaluate\.num_neighbors: has 1 hops",
     "evaluate.select=val/r2": r"evaluate\.select: expected mean_gain or .*found 'val/r2'",
     "model.encoder={type: gat, num_heads: 3}": r"num_heads \(3\) must divide dim \(128\)",

@@ -3,15 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from mtl.graphs.schema import EdgeType
-from mtl.graphs.topology import Topology
+from mtl.graphs.topology import Bits, Topology
 from mtl.loaders import Temporal
 
 NO_WEIGHTS, NO_TIMES = np.empty(0, np.float32), np.empty(0, np.int64)
 NO_BITS = np.empty(0, np.uint8)
-Bits = UInt8[np.ndarray, " eighths_of_edges"]
 
 
 class Columns(NamedTuple):
@@ -55,10 +54,3 @@ def columns_of(
         NO_BITS if hidden is None else hidden,
     )
     return Columns(*(np.ascontiguousarray(array) for array in given))
-
-
-def hidden_bits(num_edges: int, edges: Int[np.ndarray, " hidden"]) -> Bits:
-    """Return `Columns.hidden` for these edges."""
-    mask = np.zeros(num_edges, bool)
-    mask[edges] = True
-    return np.packbits(mask, bitorder="little")

@@ -18,9 +18,8 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 
 from mtl.graphs.schema import EdgeType
-from mtl.graphs.topology import Topology
+from mtl.graphs.topology import Bits, Topology
 from mtl.loaders import Temporal
-from mtl.loaders.samplers._columns import Bits
 from mtl.loaders.samplers._edges import check_sorted, draw_negatives, number_by_edge
 from mtl.loaders.samplers._inputs import Ids, check_type, read_times
 from mtl.loaders.samplers._options import NumNeighbors, check_rule, fan_outs
@@ -43,7 +42,7 @@ class Sampler(BaseSampler):
         temporal: take no neighbour from after the time of the seed, and of the others `uniform`
             any, `last` the latest (by the time of the edge where it has one). Makes disjoint.
         strict_negatives: negatives that `sample_from_edges` draws are never edges of the graph.
-        hidden: edges of each type that are never drawn, see `hidden_bits`; `exclude` hides edges
+        hidden: edges of each type that are never drawn, see `bits_of`; `exclude` hides edges
             from one call.
 
     Raises:

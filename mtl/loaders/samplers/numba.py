@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mtl.graphs.schema import EdgeType
-from mtl.graphs.topology import Topology
+from mtl.graphs.topology import Bits, Topology
 from mtl.loaders import Temporal
-from mtl.loaders.samplers._columns import Bits, columns_of
+from mtl.loaders.samplers._columns import columns_of
 from mtl.loaders.samplers._compile import said_if_slow
 from mtl.loaders.samplers._growth import Growth
 from mtl.loaders.samplers._inputs import NO_IDS, Ids, read_excluded, read_seeds

@@ -54,6 +54,13 @@ def test_one_label_a_graph_is_a_class_or_a_number(tmp_path, y, kind):
     ("changed", "message"),
     [
         ({"num_nodes": np.array([2, 3, 2])}, "x has 6 rows; allowed: 7"),
+        ({"num_nodes": np.array([2, 5, -1])}, "num_nodes, row 2: -1; allowed: 0 up"),
+        ({"num_nodes": np.array([2.0, 3, 1])}, "num_nodes is float64 .*; allowed: whole numbers"),
+        (
+            {"x": np.array([[0, 2], [1, -1], [0, 1], [1, 1], [0, 0], [1, 2]])},
+            r"x, row 1, column 1: -1; allowed: 0 to 4095, .*\(1 such\)",
+        ),
+        ({"x": np.zeros(6)}, r"x is float64 \(6,\); allowed: numbers in 2 dimensions"),
         ({"num_edges": np.array([2, 4, 1])}, "edge_attr has 6 rows; allowed: 7"),
         ({"scaffold_split": np.array([0, 1])}, "scaffold_split has 2 rows; allowed: 3"),
         (

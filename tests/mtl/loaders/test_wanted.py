@@ -6,9 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.graphs.topology import Csc
+from mtl.graphs.topology import Csc, bits_of
 from mtl.loaders.degrees import VisibleDegrees
-from mtl.loaders.samplers._columns import hidden_bits
 from mtl.loaders.wanted import Wanted
 
 PARTS = st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=4)
@@ -32,7 +31,7 @@ def test_degrees_do_not_count_what_is_hidden(data):
     some = st.lists(st.integers(0, max(colptr[-1] - 1, 0)), max_size=6 if colptr[-1] else 0)
     never, now = (np.array(data.draw(some), np.int64) for _ in range(2))
     csc = Csc(colptr, np.zeros(colptr[-1], np.int32))
-    bits = hidden_bits(colptr[-1], never) if data.draw(st.booleans()) else None
+    bits = bits_of(colptr[-1], never) if data.draw(st.booleans()) else None
     gone = set(now.tolist()) | (set() if bits is None else set(never.tolist()))
     left = [sum(e not in gone for e in range(a, b)) for a, b in pairwise(colptr)]
     nodes = np.arange(len(degrees))[::-1]

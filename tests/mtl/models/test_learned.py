@@ -60,3 +60,20 @@ def test_what_would_not_fit_is_refused_with_its_size(store):
         ConfigError, match=r"item have no features, .* 15 nodes takes 0\.0 GiB on ev"
     ):
         built(store, max_embedding_gib=1e-7)
+
+
+def test_a_graph_along_which_no_message_passes_leaves_the_nodes_themselves(store):
+    task = Task.read({"type": "node_classification", "node_type": "user", "label": "y"})
+    bound = {"y": task.bind("y", store)}
+    model = Model(
+        encoder=Encoder.read({"type": "sage", "num_layers": 1}),
+        sharing=Sharing.read({"type": "hard"}),
+        dim=8,
+    )
+    silent = Loader(num_neighbors={"default": (3,), "item__of__user": (0,)}, batch_size=4)
+    batch = build_stream(silent, store, bound).loader([0])
+    network = build_model(model, store, bound, []).double()
+    network(batch)["y"].sum().backward()
+    trained = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+    assert not [n for n, p in trained if p.grad is None or not p.grad.any()]
+    assert not [n for n, _ in trained if "item" in n]
