@@ -94,11 +94,18 @@ Results = Mapping[str, Mapping[str, float]]
 def evaluate(
     model: nn.Module,
     stream: Stream,
-    tasks: Mapping[str, BoundTask],
     collective: Collective,
     device: torch.device,
 ) -> dict[str, dict[str, float]]:
-    """Return `{task: {metric: value}}` over the split of the stream, the same on every process."""
+    """Return `{task: {metric: value}}` over the split of the stream, the same on every process.
+
+    Args:
+        model: anything that gives a prediction for each task of the stream.
+        stream: of the split.
+        collective: the processes that share the split out.
+        device: of the model.
+    """
+    tasks = stream.loader.tasks
     scores = {name: TaskScore(task) for name, task in tasks.items()}
     was_training = model.training
     model.eval()
@@ -166,7 +173,7 @@ class Evaluation:
         )
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
         self._gates: dict[str, dict[str, float]] = {}
-        self.stream = cache(
+        self._stream = cache(
             partial(
                 build_stream,
                 loader,
@@ -179,11 +186,12 @@ class Evaluation:
                 section="evaluate" if options.num_neighbors else "loader",
             )
         )
-        """The stream of a split, made when it is first asked for."""
+        passes = [frozenset(n for n, t in tasks.items() if t.masks == m) for m in (False, True)]
+        self._passes = [names for names in passes if names]
         self.baseline = cache(partial(trivial, tasks))
         """What the trivial predictor reaches on a split."""
         for split in ("val", "test"):
-            self.stream(split=split)  # what is wrong shows before the training, not after it
+            self._streams(split)  # what is wrong shows before the training, not after it
         self._check_select()
 
     @property
@@ -196,9 +204,11 @@ class Evaluation:
         inner, device = self._runtime.unwrap(model), self._runtime.device
         with self._runtime.clock("evaluation"):
             reset_gates(inner)
-            results = evaluate(inner, self.stream(split=split), self._tasks, self._runtime, device)
+            found: dict[str, dict[str, float]] = {}
+            for stream in self._streams(split):
+                found |= evaluate(inner, stream, self._runtime, device)
             self._gates[split] = gate_shares(inner, self._runtime)
-            return results
+            return {name: found[name] for name in self._tasks}
 
     def score(self, results: Results) -> float:
         """Return what `evaluate.select` asks for, of results on the validation split."""
@@ -227,6 +237,10 @@ class Evaluation:
             metrics |= self.flat(split, self.run(model, split))
         best = {name: dict(task.best) for name, task in self._tasks.items()}
         return {"metrics": metrics, "best_reachable": best}
+
+    def _streams(self, split: str) -> list[Stream]:
+        """Return the passes over a split: tasks that mask features have one of their own."""
+        return [self._stream(split=split, only=names) for names in self._passes]
 
     def _check_select(self) -> None:
         task, _, metric = self._select.partition("/")

@@ -151,7 +151,7 @@ def test_every_module_says_its_place_in_its_first_line(name):
 def options_of(name: str) -> Iterator[tuple[str, list[ast.stmt]]]:
     """Yield the public configuration classes of a module."""
     bases = {"Options", "Plugin", "Encoder", "Sharing", "Task", "Source", "Balancing"}
-    bases |= {"LabelTask", "OnNodes", "OnEdges", "OnLabelledEdges", "OnGraphs"}
+    bases |= {"LabelTask", "OnNodes", "OnLabelledNodes", "OnEdges", "OnLabelledEdges", "OnGraphs"}
     for node in ast.walk(tree_of(name)):
         if not isinstance(node, ast.ClassDef) or node.name in SELF_EXPLAINED:
             continue

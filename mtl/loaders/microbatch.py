@@ -40,6 +40,9 @@ class MicrobatchLoader(NeighborLoader):
     - `extra[task]`: features of the edges that it scores, where they have some; or where the rows
       of each graph begin, and the last end.
 
+    Node types that a task masks have `masked`: which nodes the model must not see; their features
+    are 0 here.
+
     For the edges of each type it has `colptr`, `listed` and `num_listed` (the edges of destination
     `listed[i]` are `colptr[i]` to `colptr[i + 1]`; the first `num_listed[h]` are those within h
     hops); and where there is one type of edges `in_degree`: in the whole graph, less the edges
@@ -95,6 +98,7 @@ class MicrobatchLoader(NeighborLoader):
         output.metadata = (torch.from_numpy(next(iter(nodes.values()))), None)
         batch: Data | HeteroData = self.filter_fn(output)
         self._gather(batch)
+        self._mask(batch, request)
         for store, colptr in self._edge_stores(batch, output):
             store["listed"], store["colptr"], store["num_listed"] = colptr
         self._describe(batch, nodes, hidden)
@@ -134,6 +138,17 @@ class MicrobatchLoader(NeighborLoader):
             features = self._store.edge_features(edge_type)
             if features is not None:
                 part["edge_attr"] = gather(features, part["e_id"].numpy(), self.dtype)
+
+    def _mask(self, batch: Data | HeteroData, request: Request) -> None:
+        """Wipe out the features that some task has to tell from others."""
+        masked: dict[str, list[np.ndarray]] = {}
+        for name, task in self.tasks.items():
+            if task.masks:
+                masked.setdefault(task.node_types[0], []).append(request.rows(name).numpy())
+        for kind, rows in masked.items():
+            part = batch[kind] if isinstance(batch, HeteroData) else batch
+            part["masked"] = torch.from_numpy(np.unique(np.concatenate(rows)))
+            part["x"][part["masked"]] = 0
 
     def _describe(
         self, batch: Data | HeteroData, nodes: Seeds, hidden: Mapping[EdgeType, np.ndarray]

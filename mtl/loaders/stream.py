@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeAlias
@@ -119,6 +119,7 @@ def build_stream(
     tasks: Mapping[str, BoundTask],
     *,
     split: str = "train",
+    only: Collection[str] | None = None,
     num_hops: int | None = None,
     world_size: int = 1,
     seed: int = 0,
@@ -132,6 +133,8 @@ def build_stream(
         options: the `loader:` section; `num_threads: auto` is 1 here, the job knows the cores.
         store: the graph.
         tasks: which seeds there are: the union of what they label.
+        only: names of those whose seeds are wanted; default: all. What the others hold out stays
+            hidden.
         split: train is shuffled every epoch, val and test keep their order.
         num_hops: hops to sample; default: as many as `num_neighbors` has.
         world_size: processes, for the default of `global_batch_size` alone.
@@ -144,6 +147,8 @@ def build_stream(
         ConfigError: an option asks for what the graph has not, or the library behind `backend` is
             not installed or cannot do it.
     """
+    held_out = _held_out(tasks)
+    tasks = {name: task for name, task in tasks.items() if only is None or name in only}
     _check_times(options, store, tasks)
     train = split == "train"
     global_batch_size = options.global_batch_size or options.batch_size * world_size
@@ -163,7 +168,7 @@ def build_stream(
     )
     words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
     fan_outs = _fan_outs(options.num_neighbors, store.topology(), num_hops, section)
-    sampler = _sampler(options, store.topology(), fan_outs, int(words[0]), _held_out(tasks))
+    sampler = _sampler(options, store.topology(), fan_outs, int(words[0]), held_out)
     threads = 1 if options.num_threads == "auto" else int(options.num_threads)
     if not sampler.threads_allowed:
         threads = 0

@@ -31,11 +31,12 @@ class MultiTaskModel(nn.Module):
         self.bottom, self.heads = bottom, nn.ModuleDict(heads)
 
     def forward(self, batch: Data | HeteroData) -> dict[str, Float[Tensor, "rows outputs"]]:
-        """Return the outputs of each task for what `batch.rows[task]` reads."""
+        """Return the outputs of each task of the batch for what `batch.rows[task]` reads."""
         seeds = self.bottom(batch)
         return {
             task: head(seeds[task], batch.rows[task], batch.extra.get(task))
             for task, head in self.heads.items()
+            if task in batch.rows
         }
 
 
@@ -60,7 +61,8 @@ def build_model(
     kinds = store.edge_types if edge_types is None else edge_types
     edges = {kind: _num_edge_features(options, store, kind) for kind in kinds}
     reads = {name: tuple(dict.fromkeys(task.node_types)) for name, task in tasks.items()}
-    bottom = options.sharing.build(_parts(options, store, edges, reads))
+    masked = {task.node_types[0] for task in tasks.values() if task.masks}
+    bottom = options.sharing.build(_parts(options, store, edges, masked, reads))
     heads = {name: build_head(options.dim, task, store) for name, task in tasks.items()}
     return MultiTaskModel(bottom, heads)
 
@@ -69,6 +71,7 @@ def _parts(
     options: Model,
     store: GraphStore,
     edge_types: Mapping[EdgeType, int],
+    masked: Collection[str],
     tasks: Mapping[str, tuple[str, ...]],
 ) -> Parts:
     """Return what the bottom of some tasks is made of, for those types alone that reach a seed."""
@@ -81,9 +84,16 @@ def _parts(
     return Parts(
         tasks,
         options.dim,
-        lambda views: Projection(num_features, options.dim, options.input_dropout, views, learned),
+        lambda views: Projection(
+            num_features,
+            options.dim,
+            options.input_dropout,
+            views,
+            learned,
+            sorted(num_features.keys() & masked),
+        ),
         lambda: Trunk(options.encoder, options.dim, seed_types, edge_types),
-        partial(_parts, options, store, edge_types),
+        partial(_parts, options, store, edge_types, masked),
     )
 
 

@@ -1,10 +1,10 @@
 """model: raw features of every node type to the width of the trunk."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
 
@@ -17,7 +17,8 @@ from mtl.models.neighborhood import node_values
 class Projection(nn.Module):
     """Dropout and a linear layer for each node type; for each task one of its own where asked.
 
-    Nodes without features have a learned vector each, as wide as the embeddings, instead.
+    Nodes without features have a learned vector each, as wide as the embeddings, instead. Nodes
+    whose features are masked have one in common, as wide as the features.
 
     Args:
         num_features: width of the raw features of each node type.
@@ -25,6 +26,7 @@ class Projection(nn.Module):
         dropout: share of the raw features that is dropped in training.
         views: names of the tasks that have a layer of their own; none for one that all share.
         num_nodes: of the types without features.
+        masked: types of which some nodes' features may be masked.
     """
 
     def __init__(
@@ -34,12 +36,16 @@ class Projection(nn.Module):
         dropout: float,
         views: tuple[str, ...] = (),
         num_nodes: Mapping[str, int] | None = None,
+        masked: Collection[str] = (),
     ) -> None:
         super().__init__()
         learned = num_nodes or {}
         self.num_features, self.views = {**num_features, **dict.fromkeys(learned, dim)}, views
         self.learned = nn.ModuleDict(
             {key(kind): nn.Embedding(n, dim) for kind, n in learned.items()}
+        )
+        self.tokens = nn.ParameterDict(
+            {key(kind): nn.Parameter(torch.zeros(num_features[kind])) for kind in masked}
         )
         self.dropout = Dropout(dropout)
         self.linears = Linears(
@@ -57,7 +63,21 @@ class Projection(nn.Module):
         for kind in self.num_features:
             if key(kind) in self.learned:
                 raw[kind] = self.learned[key(kind)](ids[kind])
+        for kind, rows in node_values(batch, "masked").items():
+            if key(kind) in self.tokens:
+                raw[kind] = self._replaced(raw[kind], rows, self.tokens[key(kind)])
         return {kind: self._project(kind, raw[kind]) for kind in self.num_features}
+
+    @staticmethod
+    def _replaced(
+        x: Float[Tensor, "nodes features"],
+        rows: Int[Tensor, " rows"],
+        token: Float[Tensor, " features"],
+    ) -> Float[Tensor, "nodes features"]:
+        """Put the token in the place of the features of some nodes."""
+        if not torch.is_autocast_enabled(x.device.type):
+            x = x.to(token.dtype)
+        return x.index_copy(0, rows, token.to(x.dtype).expand(len(rows), -1))
 
     def _project(self, kind: str, x: Float[Tensor, "nodes features"]) -> Embeddings:
         layers = [self.linears.of((kind, view)) for view in self.views]

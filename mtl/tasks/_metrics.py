@@ -1,6 +1,7 @@
 """tasks: metrics that torchmetrics does not have in the form that a task needs."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
@@ -72,6 +73,61 @@ class HitsAt(ReciprocalRank):
     def of(self, rank: Tensor) -> Tensor:
         """Return 1 for a hit."""
         return rank <= self.k
+
+
+class Cosine(Metric):
+    """Mean cosine similarity of predicted and true feature vectors."""
+
+    higher_is_better = True
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()).double(), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()).double(), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take vectors [nodes, features]."""
+        self.total += F.cosine_similarity(preds.double(), target.double(), dim=1).sum()
+        self.count += len(preds)
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        return self.total / self.count
+
+
+class VarianceExplained(Metric):
+    """R2 of all features together: scikit-learn's r2_score weighted by variance.
+
+    torchmetrics leaves features out that are constant, however wrong they are predicted.
+    """
+
+    higher_is_better = True
+    error: Tensor
+    total: Tensor
+    squares: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("error", "total", "squares", "count"):
+            self.add_state(name, torch.zeros(()).double(), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take vectors [nodes, features]."""
+        target = target.double()
+        self.error += (preds.double() - target).square().sum()
+        self.total = self.total + target.sum(0)
+        self.squares += target.square().sum()
+        self.count += len(target)
+
+    def compute(self) -> Tensor:
+        """Return the share of the variance that is explained."""
+        variance = self.squares - (self.total.square() / self.count).sum()
+        if variance <= 0:
+            raise ValueError("R2 is not defined where all nodes have the same features")
+        return 1 - self.error / variance
 
 
 def _edges_and_negatives(preds: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """tasks: a task together with the labels and the split of one graph."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,7 @@ Seeds = Int[np.ndarray, " seeds"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BoundTask:
+class BoundTask(ABC):
     """One task on one graph: which seeds it reads, and what it wants to see there.
 
     Attributes:
@@ -53,9 +54,14 @@ class BoundTask:
         return text(self.owner)
 
     @property
+    @abstractmethod
     def statistics(self) -> Statistics:
         """What the training split says before any feature is read."""
-        raise NotImplementedError
+
+    @property
+    def masks(self) -> bool:
+        """Whether the model must not see the features of the seeds."""
+        return False
 
     @property
     def num_outputs(self) -> int:
@@ -72,35 +78,35 @@ class BoundTask:
         """Edges that never carry a message, by type: a bit for each."""
         return {}
 
+    @abstractmethod
     def seeds(self, split: str) -> Seeds:
         """Return all seeds of a split, in ascending order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, seeds: Seeds, split: str) -> Int[np.ndarray, " rows"]:
         """Return the positions of those seeds of the group that this task reads."""
-        raise NotImplementedError
 
+    @abstractmethod
     def targets(self, seeds: Seeds, *, training: bool = False) -> Shaped[Tensor, "seeds ..."]:
         """Return what should be predicted for seeds that the task reads."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self, seeds: Seeds) -> float:
         """Return how many losses `loss_sum` adds up for these seeds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss_sum(
         self, prediction: Float[Tensor, "seeds outputs"], target: Shaped[Tensor, "seeds ..."]
     ) -> Float[Tensor, ""]:
         """Return the sum of the losses; 0 for no seed. It is divided by a count of all ranks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, prediction: Float[Tensor, "seeds outputs"]) -> Float[Tensor, "seeds ..."]:
         """Turn outputs into what metrics and people read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def metrics(self) -> dict[str, Metric]:
         """Return fresh metrics of `scores` and targets; the first one is the task's headline."""
-        raise NotImplementedError
 
     def trivial(self, num_seeds: int) -> Float[Tensor, "seeds outputs"]:
         """Return what would be predicted without reading a feature."""

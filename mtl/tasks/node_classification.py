@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from mtl.tasks._classification import Classification
-from mtl.tasks._nodes import OnNodes
+from mtl.tasks._nodes import OnLabelledNodes
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeClassification(OnNodes, Classification):
+class NodeClassification(OnLabelledNodes, Classification):
     """Predict one of several classes for each node."""

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from mtl.tasks._nodes import OnNodes
+from mtl.tasks._nodes import OnLabelledNodes
 from mtl.tasks._regression import Regression
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeRegression(OnNodes, Regression):
+class NodeRegression(OnLabelledNodes, Regression):
     """Predict a number for each node."""
