@@ -2,8 +2,9 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,33 @@ from mtl.graphs.schema import EdgeType
 from mtl.graphs.splits import random_split
 from mtl.graphs.writer import GraphWriter
 
-NODE, EDGE = "node", ("node", "to", "node")
+GRAPH, NODE = "graph", "node"
+EDGE: EdgeType = (NODE, "to", NODE)
 MASKS = ("train_mask", "val_mask", "test_mask")
 
 Owner = str | EdgeType
 Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The graphs of a union.
+
+    Attributes:
+        pointer: [graphs + 1] where the nodes of each begin, and where the last end.
+        labels: `y`, where it is one of graphs.
+        others: what graph 0 has besides, which is not converted.
+        splits: of the graphs, and of nodes and edges, which are where their graph is.
+    """
+
+    pointer: np.ndarray
+    labels: Mapping[str, np.ndarray]
+    others: Mapping[str, Any]
+    splits: Mapping[Owner, Mapping[str, np.ndarray]]
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.pointer) - 1
 
 
 class PyGGraph:
@@ -29,10 +52,11 @@ class PyGGraph:
     Args:
         data: the graph.
         seed: of the split `random` that every labelled type gets.
+        graphs: that it is the union of, where it is; nodes and edges are split as their graphs are.
     """
 
-    def __init__(self, data: Data | HeteroData, seed: int) -> None:
-        self._data, self._seed = data, seed
+    def __init__(self, data: Data | HeteroData, seed: int, graphs: Graphs | None = None) -> None:
+        self._data, self._seed, self._graphs = data, seed, graphs
         self._left: list[str] = []
         self._nodes: dict[str, Values]
         self._edges: dict[EdgeType, Values]
@@ -71,6 +95,10 @@ class PyGGraph:
                 reverse=_reverse(edge_type, pairs),
             )
             self._add_labels(writer, edge_type, values, len(src))
+        if self._graphs:
+            writer.add_collection(GRAPH, NODE, self._graphs.pointer)
+            self._add_labels(writer, GRAPH, dict(self._graphs.labels), len(self._graphs))
+            self._leave("graph 0", dict(self._graphs.others))
         if self._left:
             print(f"graph: not converted: {', '.join(self._left)}", file=sys.stderr, flush=True)
 
@@ -86,9 +114,8 @@ class PyGGraph:
             num_classes = column.shape[1] if kind == "multilabel" else top
             writer.add_label(owner, name, kind, column, num_classes=num_classes)
         self._add_splits(writer, owner, values, count)
-        if labels:
-            rng = np.random.default_rng([self._seed, *_text(owner).encode()])
-            writer.add_split(owner, "random", random_split(count, 0.6, rng))
+        for name, split in self._splits(owner, count).items() if labels else ():
+            writer.add_split(owner, name, split)
         self._leave(_text(owner), values)
 
     def _add_splits(self, writer: GraphWriter, owner: Owner, values: Values, count: int) -> None:
@@ -108,6 +135,13 @@ class PyGGraph:
                 self._left.append(f"{_text(owner)}.{name} ({double})")
             else:
                 writer.add_split(owner, name, split)
+
+    def _splits(self, owner: Owner, count: int) -> Mapping[str, np.ndarray]:
+        """Return the splits that a labelled type gets, whatever its masks say."""
+        if self._graphs:
+            return self._graphs.splits[owner]
+        rng = np.random.default_rng([self._seed, *_text(owner).encode()])
+        return {"random": random_split(count, 0.6, rng)}
 
     def _take(
         self, values: Values, count: int, key: str, converter: Callable[[np.ndarray], Any]

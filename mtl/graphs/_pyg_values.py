@@ -1,5 +1,6 @@
 """A single value of a PyG graph as the array that a graph folder holds; None where it is none."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,17 @@ def array_of(value: Any) -> np.ndarray | None:
     return np.asarray(tensor)
 
 
+def columns(array: np.ndarray) -> np.ndarray:
+    """Return [rows, columns], however many rows there are."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
+
+
 def features(array: np.ndarray) -> np.ndarray | None:
     """Return [rows, columns]; all but half precision become float32."""
     if array.ndim > 2 or array.dtype.kind not in "biuf":
         return None
-    rows = array.reshape(len(array), -1)
-    return rows if rows.dtype.name in ("float16", "uint16") else rows.astype(np.float32)
+    rows = columns(array)
+    return rows if rows.dtype.name in ("float16", "uint16") else rows.astype(np.float32, copy=False)
 
 
 def whole(array: np.ndarray) -> np.ndarray | None:
@@ -50,7 +56,7 @@ def weight(array: np.ndarray) -> np.ndarray | None:
 
 def mask(array: np.ndarray) -> np.ndarray | None:
     """Return bool [rows, splits]."""
-    rows = array.reshape(len(array), -1)
+    rows = columns(array)
     fits = array.ndim <= 2 and (array.dtype == bool or np.isin(array, (0, 1)).all())
     return rows.astype(bool) if fits else None
 
@@ -58,14 +64,14 @@ def mask(array: np.ndarray) -> np.ndarray | None:
 def labels(array: np.ndarray, name: str) -> list[Column] | None:
     """Return (name, kind, values) of each label; negative classes and NaN are missing.
 
-    Whole numbers are a class, others a regression; of several columns, a multilabel where all are
-    0 or 1, else one label each.
+    Whole numbers are a class, and so are 0.0 and 1.0 alone; others are a regression. Of several
+    columns, a multilabel where all are 0 or 1, else one label each.
     """
     flat = _flat(array)
     if flat.ndim > 2 or flat.dtype.kind not in "biuf":
         return None
     if flat.ndim == 1:
-        return [_label(name, flat)]
+        return [_label(name, _binary(flat))]
     flat = np.nan_to_num(flat, nan=-1) if flat.dtype.kind == "f" else flat.astype(np.int64)
     if np.isin(flat, (-1, 0, 1)).all():
         return [(name, "multilabel", flat.astype(np.int8))]
@@ -85,6 +91,13 @@ def _label(name: str, values: np.ndarray) -> Column:
         return name, "regression", values
     classes = values.astype(np.int64)
     return name, "class", np.where(classes < 0, -1, classes)
+
+
+def _binary(values: np.ndarray) -> np.ndarray:
+    """Return 0.0 and 1.0 as whole numbers, NaN as -1, where both are there and nothing else."""
+    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values[:0]
+    both = len(known) and known.min() == 0 and known.max() == 1 and np.isin(known, (0, 1)).all()
+    return np.nan_to_num(values, nan=-1).astype(np.int64) if both else values
 
 
 def _flat(array: np.ndarray) -> np.ndarray:

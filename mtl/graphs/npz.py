@@ -8,9 +8,9 @@ import numpy as np
 
 from mtl.errors import DataError
 from mtl.graphs import Source
+from mtl.graphs._categories import one_hot
 from mtl.graphs.writer import GraphWriter
 
-MAX_CATEGORIES = 4096
 NEEDED = ("num_nodes", "num_edges", "x", "edge_index", "y")
 
 
@@ -26,7 +26,7 @@ class Npz(Source):
     whole numbers, else a number.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[tuple[str, ...]] = ("_categories",)
 
     file: Path
     """The .npz file."""
@@ -60,7 +60,7 @@ class Npz(Source):
         edges = arrays["edge_index"].astype(np.int64)
         self._check_edges(arrays, edges)
         node, edge_type = self.node_type, (self.node_type, self.relation, self.node_type)
-        writer.add_nodes(node, int(pointer[-1]), _features(self.file, "x", arrays["x"]))
+        writer.add_nodes(node, int(pointer[-1]), self._features("x", arrays["x"]))
         writer.add_collection(self.collection, node, pointer)
         self._add_label(writer, arrays)
         for name, split in arrays.items():
@@ -76,7 +76,7 @@ class Npz(Source):
             edge_type,
             src,
             dst,
-            features=None if attr is None else _features(self.file, "edge_attr", attr),
+            features=None if attr is None else self._features("edge_attr", attr),
             reverse=edge_type if both_ways else None,
         )
 
@@ -150,25 +150,15 @@ class Npz(Source):
                 f"({np.count_nonzero(wrong)} such edges)"
             )
 
+    def _features(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return numbers as they are, and a column for each value of a column of whole numbers."""
+        if values.dtype.kind == "f":
+            return values.astype(np.float32)
 
-def _features(path: Path, name: str, values: np.ndarray) -> np.ndarray:
-    """Return numbers as they are, and a column for each value of a column of whole numbers.
+        def error(row: int, column: int, total: int, allowed: str) -> DataError:
+            return DataError(
+                f"{self.file}: {name}, row {row}, column {column}: {values[row, column]}; allowed: "
+                f"{allowed} ({total} such)"
+            )
 
-    Raises:
-        DataError: a category is negative, or there are too many.
-    """
-    if values.dtype.kind == "f":
-        return values.astype(np.float32)
-    wrong = (values < 0) | (values >= MAX_CATEGORIES)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0].tolist()
-        raise DataError(
-            f"{path}: {name}, row {row}, column {column}: {values[row, column]}; allowed: 0 to "
-            f"{MAX_CATEGORIES - 1}, or floating-point numbers ({np.count_nonzero(wrong)} such)"
-        )
-    rows, parts = np.arange(len(values)), []
-    for column in values.T:
-        part = np.zeros((len(values), int(column.max(initial=0)) + 1), np.float32)
-        part[rows, column] = 1
-        parts.append(part)
-    return np.hstack(parts)
+        return one_hot(values, error)

@@ -1,4 +1,4 @@
-"""Any data set of torch_geometric.datasets that is one graph, homogeneous or heterogeneous."""
+"""Any data set of torch_geometric.datasets: one graph, or many small ones."""
 
 import hashlib
 import inspect
@@ -6,29 +6,51 @@ import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from mtl.errors import ConfigError
 from mtl.graphs import Source
 from mtl.graphs._foreign import check_trust, foreign_reader
+from mtl.graphs._report import Report
 from mtl.graphs.writer import GraphWriter
 from mtl.plugin import nearest
 
+if TYPE_CHECKING:
+    from torch_geometric.data import Data, Dataset, HeteroData
+
+    from mtl.graphs._pyg_reading import Many
+
+NO_PARTS = "CSL"
+"""The data set of GNNBenchmarkDataset that is the same for every `split`."""
 OURS = ("root", "transform", "pre_transform", "pre_filter", "force_reload")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pyg(Source):
-    """A data set by the name of its class; what its graph holds keeps PyG's names.
+    """A data set by the name of its class; what its graphs hold keeps PyG's names.
 
     Labels are `y` and, on edges, `edge_label`; splits are `split` (or `split_0` ... where PyG has
     several) and `random`, 60 % train, 20 % val, 20 % test, of every type that has labels. A
     homogeneous graph has the node type `node` and the edge type [node, to, node].
+
+    Many graphs (of one type of nodes) are one graph folder with the collection `graph`, which has
+    the labels of whole graphs; columns of whole numbers in `x` and `edge_attr` are categories, each
+    of which becomes a feature. Where the class reads train, val and test apart (its argument
+    `split`, if `args` does not give it) all three are read, and are the split `split`. Labels of
+    nodes and edges are split as their graphs are.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("_foreign", "_pyg_graph", "_pyg_values", "splits")
+    parts: ClassVar[tuple[str, ...]] = (
+        "_categories",
+        "_foreign",
+        "_pyg_graph",
+        "_pyg_reading",
+        "_pyg_union",
+        "_pyg_values",
+        "splits",
+    )
 
     dataset: str
     """Name of the class, such as WebKB or MovieLens."""
@@ -61,19 +83,26 @@ class Pyg(Source):
         return hashlib.sha256(parts.encode()).hexdigest()
 
     def write(self, writer: GraphWriter) -> None:
-        """Write the graph.
+        """Write the graph, or the graphs.
 
         Raises:
             ConfigError: there is no such data set, or it has no such arguments.
+            DataError: it cannot be read, or its graphs do not fit together.
         """
         from mtl.graphs._pyg_graph import PyGGraph
+        from mtl.graphs._pyg_reading import Many
+        from mtl.graphs._pyg_union import union
 
-        PyGGraph(self._read(), self.seed).write(writer)
+        found = self._read(writer.report)
+        data, graphs = union(found, self.seed) if isinstance(found, Many) else (found, None)
+        PyGGraph(data, self.seed, graphs).write(writer)
 
-    def _read(self) -> Any:
+    def _read(self, report: Report) -> "Data | HeteroData | Many":
         from torch_geometric import datasets
         from torch_geometric.data import Data, HeteroData
         from torch_geometric.transforms import ToUndirected
+
+        from mtl.graphs._pyg_reading import Reader
 
         names = sorted(datasets.__all__)
         if self.dataset not in names:
@@ -84,18 +113,24 @@ class Pyg(Source):
         kind = getattr(datasets, self.dataset)
         args = self._arguments(kind)
         shown = ", ".join(f"{name}={value!r}" for name, value in args.items())
+        prepare = ToUndirected(reduce="max") if self.undirected else None
         with foreign_reader(f"{self.dataset}({shown})", self.seed):
             dataset = kind(**args)
             if len(dataset) != 1:
-                raise ConfigError(
-                    f"graph.dataset: {self.dataset} is {len(dataset)} graphs; a data set of one "
-                    "graph is needed here"
-                )
+                return Reader(self.name, prepare, report).read(self._parts(kind, args, dataset))
             data = dataset[0]
             if not isinstance(data, Data | HeteroData):
                 what = f"{self.dataset} is {type(data).__name__}"
                 raise ConfigError(f"graph.dataset: {what}; Data and HeteroData can be converted")
-            return ToUndirected(reduce="max")(data) if self.undirected else data
+            return prepare(data) if prepare else data
+
+    def _parts(self, kind: type, args: dict[str, Any], dataset: Any) -> "dict[str, Dataset]":
+        """Return train, val and test, where PyG reads them apart; else the data set alone."""
+        split = inspect.signature(kind).parameters.get("split")
+        reads_apart = split is not None and split.default == "train"
+        if not reads_apart or "split" in self.args or self.args.get("name") == NO_PARTS:
+            return {"": dataset}
+        return {"train": dataset} | {part: kind(**args, split=part) for part in ("val", "test")}
 
     def _arguments(self, kind: type) -> dict[str, Any]:
         """Check the arguments against the signature, so that mistakes have a YAML path."""

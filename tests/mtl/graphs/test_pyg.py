@@ -114,6 +114,9 @@ NAN = float("nan")
         (torch.tensor([2, 0, -1, -100]), {"y": ("class", 3, [2, 0, -1, -1])}),
         (torch.tensor([[2], [0], [1], [1]]), {"y": ("class", 3, [2, 0, 1, 1])}),
         (torch.tensor([True, False, True, True]), {"y": ("class", 2, [1, 0, 1, 1])}),
+        (torch.tensor([1.0, NAN, 0.0, 1.0]), {"y": ("class", 2, [1, -1, 0, 1])}),
+        (torch.tensor([[0.0], [0.0], [1.0], [1.0]]), {"y": ("class", 2, [0, 0, 1, 1])}),
+        (torch.tensor([1.0, NAN, 1.0, 1.0]), {"y": ("regression", 1, [1, NAN, 1, 1])}),
         (torch.tensor([1.5, NAN, 0.0, 1.0]), {"y": ("regression", 1, [1.5, NAN, 0, 1])}),
         (
             torch.tensor([[1, 0], [0, -1], [1, 1], [0, 0]]),
@@ -269,8 +272,8 @@ def test_nothing_is_read_without_trust():
             r"graph\.args\.nmae: unknown; did you mean 'name'\? \(Planetoid has: name, split,",
         ),
         (
-            {"dataset": "FakeDataset", "args": {"num_graphs": 3}},
-            r"graph\.dataset: FakeDataset is 3 graphs; a data set of one graph is needed here",
+            {"dataset": "FakeHeteroDataset", "args": {"num_graphs": 3}},
+            r"graph\.dataset: FakeHeteroDataset is many graphs of HeteroData; allowed: many",
         ),
     ],
 )

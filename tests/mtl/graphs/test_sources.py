@@ -11,7 +11,10 @@ from mtl.graphs import Source
 from mtl.graphs.synthetic import Synthetic
 
 FOLDER = Path(graphs.__file__).parent
-FRAME = {"mtl.graphs", "mtl.graphs.schema", "mtl.graphs.writer", "mtl.graphs._download"}
+FRAME = {
+    *("mtl.graphs", "mtl.graphs.schema", "mtl.graphs.writer"),
+    *("mtl.graphs._download", "mtl.graphs._report"),
+}
 """What a source may use that has no say in what it writes."""
 BY_THEMSELVES = {"folder", "tables"}
 """Sources that write nothing, or have a fingerprint of their own."""
