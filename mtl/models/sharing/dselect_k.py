@@ -22,9 +22,12 @@ class DSelectK(Sharing):
 
     q(x) = sum_{j<=k} softmax(A x)_j r(Z_j x), where r turns log2(n) numbers into weights of n
     experts: r(z)_i = prod_b S(z_b) or 1 - S(z_b), as bit b of i is 1 or 0, and S is a smooth step
-    that reaches 0 and 1. (The gates depend on the seed: the paper's per-example gating. Its entropy
-    regularisation is left out, and so are numbers of experts that are no power of two, which would
-    need another one.)
+    that reaches 0 and 1. The gates depend on the seed: the paper's per-example gating.
+
+    What is not there: the paper's entropy regularisation, lambda sum_j H(r(Z_j x)) in the loss,
+    which drives the steps to 0 or 1. Without it a gate hears more than k experts until its steps
+    have got there by themselves; a smaller `gamma` makes that sooner. Nor are there numbers of
+    experts that are no power of two, which would need another such term.
     """
 
     num_experts: Annotated[int, Field(ge=2)] = 4
