@@ -7,11 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
 
-from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
 from mtl.models import Model
 from mtl.models.heads import build_head
+from mtl.models.learned import check_learned
 from mtl.models.projection import Projection
 from mtl.models.sharing import Parts
 from mtl.models.trunk import Trunk, layer_types
@@ -62,7 +62,10 @@ def build_model(
     edges = {kind: _num_edge_features(options, store, kind) for kind in kinds}
     reads = {name: tuple(dict.fromkeys(task.node_types)) for name, task in tasks.items()}
     masked = {task.node_types[0] for task in tasks.values() if task.masks}
-    bottom = options.sharing.build(_parts(options, store, edges, masked, reads))
+    parts = _parts(options, store, edges, masked, reads)
+    if not all(_num_features(store, kind) for kind in store.node_types):
+        check_learned(options, store, parts)
+    bottom = options.sharing.build(parts)
     heads = {name: build_head(options.dim, task, store) for name, task in tasks.items()}
     return MultiTaskModel(bottom, heads)
 
@@ -80,7 +83,6 @@ def _parts(
     widths = {kind: _num_features(store, kind) for kind in input_types}
     num_features = {kind: width for kind, width in widths.items() if width}
     learned = {kind: store.num_nodes(kind) for kind, width in widths.items() if not width}
-    _check_learned(options, learned)
     return Parts(
         tasks,
         options.dim,
@@ -100,23 +102,6 @@ def _parts(
 def _num_features(store: GraphStore, node_type: str) -> int:
     features = store.features(node_type)
     return 0 if features is None else features.shape[1]
-
-
-def _check_learned(options: Model, num_nodes: Mapping[str, int]) -> None:
-    """Refuse learned vectors that would not fit.
-
-    Raises:
-        ConfigError: saying how large they would be.
-    """
-    copies = 4  # weights, gradients and the two moments of Adam, in float32
-    gib = copies * 4 * options.dim * sum(num_nodes.values()) / 2**30
-    if gib > options.max_embedding_gib:
-        raise ConfigError(
-            f"graph: {', '.join(num_nodes)} have no features, and a learned vector of model.dim "
-            f"{options.dim} for each of {sum(num_nodes.values()):,} nodes takes {gib:,.1f} GiB on "
-            f"every process, more than model.max_embedding_gib {options.max_embedding_gib:g}; give "
-            f"the nodes features, or lower model.dim, or raise that limit"
-        )
 
 
 def _num_edge_features(options: Model, store: GraphStore, edge_type: EdgeType) -> int:

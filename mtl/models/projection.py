@@ -39,11 +39,12 @@ class Projection(nn.Module):
         masked: Collection[str] = (),
     ) -> None:
         super().__init__()
-        learned = num_nodes or {}
-        self.num_features, self.views = {**num_features, **dict.fromkeys(learned, dim)}, views
+        self.num_nodes = dict(num_nodes or {})
+        self.num_features = {**num_features, **dict.fromkeys(self.num_nodes, dim)}
         self.learned = nn.ModuleDict(
-            {key(kind): nn.Embedding(n, dim) for kind, n in learned.items()}
+            {key(kind): nn.Embedding(n, dim) for kind, n in self.num_nodes.items()}
         )
+        self.views = views
         self.tokens = nn.ParameterDict(
             {key(kind): nn.Parameter(torch.zeros(num_features[kind])) for kind in masked}
         )
