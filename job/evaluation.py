@@ -64,7 +64,7 @@ class TaskScore:
             with _own_warnings() as caught:
                 try:
                     value = float(metric.compute())
-                except ValueError:  # R2 of a single node
+                except (ValueError, IndexError):  # R2 of a single node, AUROC of a column unknown
                     continue
             if not caught:
                 values[name] = value

@@ -31,3 +31,14 @@ def test_an_area_without_an_example_of_a_class_is_left_out():
     found = score.compute()
     assert {"loss", "accuracy"} <= found.keys()
     assert "auroc" not in found
+
+
+def test_an_area_is_left_out_where_nothing_is_known_of_a_column():
+    interests = Task.read({"type": "node_multilabel", "label": "interests"})
+    bound = interests.bind("interests", open_graph(Synthetic(num_nodes=300)))
+    score, seeds = TaskScore(bound), bound.seeds("val")
+    some = seeds[bound.label.values[seeds, 0] < 0]
+    score.update(torch.zeros(len(some), bound.num_outputs), some)
+    found = score.compute()
+    assert {"loss", "micro_f1"} <= found.keys()
+    assert "auroc" not in found
