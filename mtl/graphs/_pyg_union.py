@@ -26,6 +26,8 @@ OWNERS: dict[str, tuple[Owner, ...]] = {
 def union(many: Many, seed: int) -> tuple[HeteroData, Graphs]:
     """Return the union of graphs, columns of whole numbers in x and edge_attr as categories.
 
+    Nodes without x get the feature 1.
+
     Args:
         many: the graphs; their arrays are taken out.
         seed: of the split `random`.
@@ -48,6 +50,8 @@ def union(many: Many, seed: int) -> tuple[HeteroData, Graphs]:
             labels[key] = array
         else:
             data[owner][key] = array
+    if "x" not in data[NODE]:  # a vector learned for each node would say nothing of other graphs
+        data[NODE].x = np.ones((data[NODE].num_nodes, 1), np.float32)
     pointer = np.append(0, np.cumsum(counts[NODE]))
     return data, Graphs(pointer, labels, many.others, _splits(many, counts, seed))
 

@@ -37,9 +37,9 @@ class Pyg(Source):
 
     Many graphs (of one type of nodes) are one graph folder with the collection `graph`, which has
     the labels of whole graphs; columns of whole numbers in `x` and `edge_attr` are categories, each
-    of which becomes a feature. Where the class reads train, val and test apart (its argument
-    `split`, if `args` does not give it) all three are read, and are the split `split`. Labels of
-    nodes and edges are split as their graphs are.
+    of which becomes a feature; nodes without `x` get the feature 1. Where the class reads train,
+    val and test apart (its argument `split`, if `args` does not give it) all three are read, and
+    are the split `split`. Labels of nodes and edges are split as their graphs are.
     """
 
     parts: ClassVar[tuple[str, ...]] = (

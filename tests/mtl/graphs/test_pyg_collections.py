@@ -225,13 +225,25 @@ def test_a_part_that_is_asked_for_is_read_alone(tmp_path, monkeypatch):
     assert store.label(GRAPH, "y").values.tolist() == [10, 11]
 
 
+def test_the_data_set_that_is_the_same_in_every_part_is_read_once(tmp_path, monkeypatch):
+    read = []
+
+    def same(name: str, split: str = "train") -> Listed:
+        read.append((name, split))
+        return Listed([ring(2, y=n) for n in range(3)])
+
+    monkeypatch.setattr(datasets, "GNNBenchmarkDataset", same)
+    store = opened("GNNBenchmarkDataset", args={"name": "CSL"}, cache=tmp_path / "graph")
+    assert (read, store.splits(GRAPH)) == ([("CSL", "train")], ["random"])
+
+
 def test_one_node_and_no_edges_are_a_graph(tmp_path):
     store = listed(tmp_path, ring(1, y=0), ring(0, y=1), ring(3, y=0))
     assert store.members(GRAPH)[1].tolist() == [0, 1, 1, 4]
     assert edges_of(store).tolist() == [[1, 2], [2, 3]]
 
 
-def test_graphs_without_features_count_their_nodes_by_what_they_say_or_by_their_edges(
+def test_nodes_without_features_are_counted_as_said_or_by_the_edges_and_get_the_feature_one(
     tmp_path, monkeypatch
 ):
     said = [Data(num_nodes=3, edge_index=torch.tensor([[0], [1]]), y=n) for n in range(2)]
@@ -239,7 +251,7 @@ def test_graphs_without_features_count_their_nodes_by_what_they_say_or_by_their_
     for name, graphs, pointer in (("said", said, [0, 3, 6]), ("guessed", guessed, [0, 2, 4])):
         store = given(monkeypatch, tmp_path / name, graphs)
         assert store.members(GRAPH)[1].tolist() == pointer
-        assert store.features(NODE) is None
+        assert store.features(NODE).tolist() == [[1]] * pointer[-1]
 
 
 def test_bfloat16_is_no_category(tmp_path):
