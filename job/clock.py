@@ -19,6 +19,7 @@ PARTS = (
     "copy",  # of the batch to the device
     "forward",
     "backward",  # with what communication hides behind it
+    "balancing",  # gradients and weights of the tasks, where they are looked at
     "communication",  # waiting for other processes when nothing of our own is left to do
     "optimizer",  # clipping, step, zeroing
     "evaluation",  # all of it, with its own data and communication

@@ -17,7 +17,7 @@ from pydantic import (
 
 from job.track import Track
 from job.yaml12 import parse
-from mtl.balancing import Balancing
+from mtl.balancing import Balancing, OnGramian
 from mtl.errors import ConfigError
 from mtl.graphs import Source
 from mtl.loaders import Loader, NumNeighbors, num_hops
@@ -225,6 +225,16 @@ def _check(config: JobConfig) -> list[str]:
             f"loader.{'weighted' if loader.weighted else 'temporal'}: model.encoder {encoder.type} "
             "normalises with the degrees of the whole graph, as if neighbours were drawn uniformly "
             "from all of them; take another encoder"
+        )
+    reason = config.model.sharing.no_representation
+    if (
+        isinstance(config.balancing, OnGramian)
+        and config.balancing.at == "representation"
+        and reason
+    ):
+        mistakes.append(
+            f"balancing.at: model.sharing {config.model.sharing.type} has no representation that "
+            f"all tasks read ({reason}); take `at: parameters`, or leave it out"
         )
     for name in config.tasks:
         if not name.isidentifier() or hasattr(reserved, name):

@@ -216,6 +216,17 @@ class Runtime:
         context = nullcontext() if last else self._accelerator.no_sync(model)
         return context
 
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which a prepared model computes."""
+        context: AbstractContextManager[Any] = self._accelerator.autocast()
+        return context
+
+    @property
+    def loss_scale(self) -> float:
+        """What fp16 multiplies losses by, so that small gradients do not vanish; else 1."""
+        scaler = self._accelerator.scaler
+        return 1.0 if scaler is None else float(scaler.get_scale())
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss, scaled where the precision needs it.
 

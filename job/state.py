@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
 from job.runtime import Runtime
+from mtl.balancing import Balancer
 from mtl.errors import ConfigError
 
-MODEL, OPTIMIZER, SCALARS = "model.safetensors", "optimizer.safetensors", "state.json"
+MODEL, OPTIMIZER, BALANCER = "model.safetensors", "optimizer.safetensors", "balancer.safetensors"
+SCALARS = "state.json"
 
 
 @dataclass
@@ -61,6 +63,7 @@ class TrainState:
     model: nn.Module
     optimizer: optim.Optimizer
     runtime: Runtime
+    balancer: Balancer
     progress: Progress = field(default_factory=Progress)
 
     def write(self, folder: Path) -> None:
@@ -68,6 +71,7 @@ class TrainState:
         weights = self.runtime.unwrap(self.model).state_dict()
         save_file({name: w.contiguous() for name, w in weights.items()}, folder / MODEL)
         save_file(dict(self._moments()), folder / OPTIMIZER)
+        save_file(self.balancer.state(), folder / BALANCER)
         groups = [
             {key: value for key, value in group.items() if key != "params"}
             for group in self.optimizer.state_dict()["param_groups"]
@@ -89,6 +93,7 @@ class TrainState:
         scalars = json.loads((folder / SCALARS).read_text())
         read_weights(self.runtime.unwrap(self.model), folder)
         self._read_moments(load_file(folder / OPTIMIZER), scalars["param_groups"])
+        self.balancer.load(load_file(folder / BALANCER))
         self.runtime.scaler_state = scalars["scaler"]
         vars(self.progress).update(scalars["progress"])
 

@@ -43,7 +43,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.profiling import profiled
     from job.results import show, summarized
     from job.state import TrainState, read_weights
-    from job.step import backward, warm_up
+    from job.step import Stepper, warm_up
     from job.track import open_tracker
     from mtl.graphs.cache import open_graph
     from mtl.loaders import message_types
@@ -75,7 +75,19 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
 
-    order, state = stream.order, TrainState(model, optimizer, runtime)
+    order = stream.order
+    stepper = Stepper(
+        model,
+        tasks,
+        config.balancing,
+        runtime,
+        seed,
+        stream.loader.num_targets_of,
+        order.steps_per_epoch,
+    )
+    rounds = len(order.share(0, runtime.rank, runtime.world_size))
+    memory = stepper.choose_memory(stream.loader([0]), rounds)
+    state = TrainState(model, optimizer, runtime, stepper.balancer)
     progress, num_steps = state.progress, config.train.epochs * order.steps_per_epoch
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
     resumed = checkpoints.resume(state)
@@ -103,6 +115,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     sizes = num_parameters(module)
     tracker.message(describe_plan(order, tasks))
     tracker.message(describe_parameters(sizes))
+    if memory:
+        tracker.message(memory)
     meter, clock = Meter(runtime, list(tasks)), runtime.clock
     with (
         summarized(tracker, progress, meter, runtime) as summary,
@@ -114,18 +128,18 @@ def train(config: JobConfig, runtime: Runtime) -> None:
             epoch_end = epoch * order.steps_per_epoch
             for step, microbatches in steps:
                 optimizer.param_groups[0]["lr"] = learning_rate(config.optim, step, num_steps)
-                for batch in clock.each("data", microbatches):
-                    losses = backward(model, batch, tasks, config.balancing, runtime, seed)
+                for batch, losses in stepper.backward(clock.each("data", microbatches), step):
                     meter.add(losses, batch)
                 with clock("optimizer"):
                     norm = runtime.clip(model, config.optim.clip_norm)
                     optimizer.step()
                     optimizer.zero_grad()
+                stepper.look_back()
                 progress.step = step + 1
                 meter.close(progress.step, norm, order.size(step))
                 tracker.step(progress.step, order.size(step))
                 if progress.step % config.track.every_steps == 0:
-                    tracker.log(meter.record(), progress.step)
+                    tracker.log(meter.record() | stepper.record(), progress.step)
                 end_step()
                 if meter.stop or progress.step == epoch_end:
                     break
@@ -146,7 +160,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         if progress.best_step is not None:
             read_weights(runtime.unwrap(model), checkpoints.whole(progress.best_step))
         summary.update(evaluation.summary(model, ("val", "test")), num_parameters=sizes)
-        if rest := meter.end():
+        if rest := meter.end() | stepper.record():
             tracker.log(rest, progress.step)
     return runtime.on_main(lambda: show(summary, "test"))
 

@@ -1,19 +1,16 @@
 """balancing by equal weights: the strong baseline of Kurin et al. (2022) and Xin et al. (2022)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from mtl.balancing import Balancing
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+from mtl.balancing import Balancer, Balancing
+from mtl.balancing._fixed import Fixed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Equal(Balancing):
-    """The mean over all tasks."""
+    """The mean over all tasks; one without a label in a step contributes 0."""
 
-    def combine(self, losses: "Float[Tensor, ' tasks']") -> "Float[Tensor, '']":
-        """Return the mean of the losses."""
-        return losses.mean()
+    def build(self, tasks: Sequence[str]) -> Balancer:
+        """Make the weights 1 / number of tasks."""
+        return Fixed([1 / len(tasks)] * len(tasks))

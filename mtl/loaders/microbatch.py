@@ -78,7 +78,8 @@ class MicrobatchLoader(NeighborLoader):
         if not store.is_heterogeneous:
             ((kind, csc),) = self._topology.edges.items()
             self._degrees = VisibleDegrees(csc, sampler.hidden.get(kind))
-        self._num_targets_of = lru_cache(maxsize=16)(self._count)  # one count for all of a step
+        self.num_targets_of = lru_cache(maxsize=16)(self._count)
+        """How many losses of each task a step adds up, counted once for all of its microbatches."""
         some = torch.arange(1)  # microbatches are asked for by number, without an end
         super().__init__(
             _without_features(store.data()),
@@ -202,7 +203,7 @@ class MicrobatchLoader(NeighborLoader):
         """Count without asking other processes: all know the order and all labels."""
         if number is None:
             return dict.fromkeys(self.tasks, 0)
-        return self._num_targets_of(number // self.order.microbatches_per_step)
+        return self.num_targets_of(number // self.order.microbatches_per_step)
 
     def _count(self, step: int) -> dict[str, float]:
         parts = self.order.step(step)

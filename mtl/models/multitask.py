@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data, HeteroData
@@ -14,8 +16,12 @@ from mtl.models.heads import build_head
 from mtl.models.learned import check_learned
 from mtl.models.projection import Projection
 from mtl.models.sharing import Parts
+from mtl.models.sharing._parting import Parting, Representation
 from mtl.models.trunk import Trunk, layer_types
 from mtl.tasks.bound import BoundTask
+
+if TYPE_CHECKING:
+    from mtl.models.sharing import SeedEmbeddings
 
 
 class MultiTaskModel(nn.Module):
@@ -29,10 +35,32 @@ class MultiTaskModel(nn.Module):
     def __init__(self, bottom: nn.Module, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.bottom, self.heads = bottom, nn.ModuleDict(heads)
+        self.representation: Representation = {}
+        """Of the last batch: what every task has read; nothing where they have no such tensors."""
+
+    @property
+    def has_representation(self) -> bool:
+        """Whether there are tensors that every task reads."""
+        return isinstance(self.bottom, Parting)
 
     def forward(self, batch: Data | HeteroData) -> dict[str, Float[Tensor, "rows outputs"]]:
         """Return the outputs of each task of the batch for what `batch.rows[task]` reads."""
-        seeds = self.bottom(batch)
+        if not isinstance(self.bottom, Parting):
+            return self._read(self.bottom(batch), batch)
+        self.representation = self.bottom.common(batch)
+        return self._read(self.bottom.apart(self.representation), batch)
+
+    def above(self, batch: Data | HeteroData) -> dict[str, Float[Tensor, "rows outputs"]]:
+        """Return the outputs; their gradient ends at the representation, and costs as little."""
+        assert isinstance(self.bottom, Parting)
+        with torch.no_grad():
+            common = self.bottom.common(batch)
+        self.representation = {name: x.detach().requires_grad_() for name, x in common.items()}
+        return self._read(self.bottom.apart(self.representation), batch)
+
+    def _read(
+        self, seeds: "SeedEmbeddings", batch: Data | HeteroData
+    ) -> dict[str, Float[Tensor, "rows outputs"]]:
         return {
             task: head(seeds[task], batch.rows[task], batch.extra.get(task))
             for task, head in self.heads.items()

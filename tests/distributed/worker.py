@@ -1,10 +1,11 @@
 """Run every case on 1, 2, 3 and 4 processes, forked from one that has imported everything.
 
-usage: python worker.py OUT_DIR   (reads OUT_DIR/cases.json, writes OUT_DIR/CASE.W.RANK.npz)
+usage: python worker.py OUT_DIR [W ...]   (reads OUT_DIR/cases.json, writes OUT_DIR/CASE.W.RANK.npz)
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from job.evaluation import Evaluation
 from job.meter import Meter
 from job.optim import build_optimizer
 from job.runtime import Runtime
-from job.step import backward, warm_up
+from job.step import Stepper, warm_up
 from mtl.graphs.cache import open_graph
 from mtl.loaders.stream import build_stream
 from mtl.models.multitask import build_model
@@ -46,21 +47,24 @@ def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, n
     model = build_model(config.model, store, tasks)
     model, optimizer = runtime.prepare(model, build_optimizer(config.optim, model))
     warm_up(model, stream.loader([None]), runtime)
+    counts, per_epoch = stream.loader.num_targets_of, stream.order.steps_per_epoch
+    stepper = Stepper(model, tasks, config.balancing, runtime, config.run.seed, counts, per_epoch)
+    rounds = len(stream.order.share(0, runtime.rank, runtime.world_size))
+    stepper.choose_memory(stream.loader([0]), rounds)
     meter = Meter(runtime, list(tasks))
     inner = runtime.unwrap(model)
     out: dict[str, np.ndarray] = {}
     first = stream.order.steps_per_epoch - 1  # the short step at the end of an epoch, then others
     for step, batches in stream.steps(first, first + num_steps, runtime.rank, runtime.world_size):
-        for batch in batches:
-            meter.add(
-                backward(model, batch, tasks, config.balancing, runtime, config.run.seed), batch
-            )
+        for batch, losses in stepper.backward(batches, step):
+            meter.add(losses, batch)
         if step == first:
             trained = ((n, p) for n, p in inner.named_parameters() if p.requires_grad)
             out |= {f"grad/{n}": p.grad.numpy().copy() for n, p in trained}
         norm = runtime.clip(model, config.optim.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
+        stepper.look_back()
         meter.close(step, norm, stream.order.size(step))
         out |= {f"{key}/{step}": np.array(value) for key, value in meter.read().items()}
     out |= {f"weight/{n}": p.detach().numpy().copy() for n, p in inner.named_parameters()}
@@ -85,13 +89,13 @@ def warm_caches(config: JobConfig) -> None:
     build_stream(config.loader, store, bind_tasks(config.tasks, store)).loader([0])
 
 
-def main(out: Path) -> None:
+def main(out: Path, world_sizes: Sequence[int]) -> None:
     """Run the cases on each number of processes."""
     cases = json.loads((out / "cases.json").read_text())
     warm_caches(read(next(iter(cases.values()))["config"], []))
-    for world_size in WORLD_SIZES:
+    for world_size in world_sizes:
         run_forked(world_size, partial(run_rank, cases, out))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), [int(arg) for arg in sys.argv[2:]] or WORLD_SIZES)

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from mtl.plugin import Plugin
 
@@ -43,6 +43,10 @@ class Parts:
 @dataclass(frozen=True, kw_only=True)
 class Sharing(Plugin):
     """Options that all ways of sharing have; a module adds its architecture."""
+
+    no_representation: ClassVar[str | None] = None
+    """Why there are no tensors that every task reads; None where there are, and `build` makes a
+    `Parting`."""
 
     @abstractmethod
     def build(self, parts: Parts) -> "nn.Module":

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from mtl.models.embeddings import Embeddings
 from mtl.models.sharing import Parts
 from mtl.models.sharing._gate import Gate
+from mtl.models.sharing._parting import Parting, Representation
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data, HeteroData
 
     from mtl.models.sharing import SeedEmbeddings
+
+SHARED = "shared experts of "
 
 
 class Experts(nn.Module):
@@ -32,14 +35,23 @@ class Experts(nn.Module):
         self.names = tuple(f"{name}_{i}" for i in range(num_experts))
         self.linear = nn.Linear(dim, num_experts * dim)
 
-    def forward(self, x: Float[Tensor, "seeds dim"]) -> dict[str, Float[Tensor, "seeds dim"]]:
-        """Return the output of each expert."""
-        outputs = self.linear(x).relu().chunk(len(self.names), -1)
-        return dict(zip(self.names, outputs, strict=True))
+    def forward(self, x: Float[Tensor, "seeds dim"]) -> Float[Tensor, "seeds experts*dim"]:
+        """Return the outputs of all experts side by side."""
+        out: Tensor = self.linear(x).relu()
+        return out
+
+    def named(
+        self, outputs: Float[Tensor, "seeds experts*dim"]
+    ) -> dict[str, Float[Tensor, "seeds dim"]]:
+        """Return the output of each."""
+        return dict(zip(self.names, outputs.chunk(len(self.names), -1), strict=True))
 
 
-class MixtureOfExperts(nn.Module):
+class MixtureOfExperts(Parting):
     """y_t = sum_i g_t(x)_i f_i(x): experts f on the trunk's output x, and a gate g for each task.
+
+    What all tasks read is x, which their gates and their own experts look at, and the outputs of
+    the shared experts.
 
     Args:
         parts: what the trunk is made of.
@@ -63,18 +75,28 @@ class MixtureOfExperts(nn.Module):
             {task: gate(task, (*names[task], *shared.names)) for task in parts.tasks}
         )
 
-    def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
-        """Return the embeddings of the seeds."""
-        x = self.trunk(self.projection(batch), batch)
-        shared = {kind: self.shared(h) for kind, h in x.items()}
+    def common(self, batch: "Data | HeteroData") -> Representation:
+        """Return x and the outputs of the shared experts, of each type."""
+        x: Representation = self.trunk(self.projection(batch), batch)
+        read = {kind: h.view_as(h) for kind, h in x.items()}  # experts do not depend on these
+        return read | {SHARED + kind: self.shared(h) for kind, h in x.items()}
+
+    def apart(self, common: Mapping[str, Tensor]) -> "SeedEmbeddings":
+        """Return what each task's gate makes of the experts."""
         return {
-            task: {kind: self._mixed(task, x[kind], shared[kind]) for kind in kinds}
+            task: {kind: self._mixed(task, common[kind], common[SHARED + kind]) for kind in kinds}
             for task, kinds in self.tasks.items()
         }
 
     def _mixed(
-        self, task: str, x: Float[Tensor, "seeds dim"], shared: Mapping[str, Tensor]
+        self, task: str, x: Float[Tensor, "seeds dim"], shared: Float[Tensor, "seeds experts*dim"]
     ) -> Float[Tensor, "seeds dim"]:
-        own = self.own[task](x) if self.own else {}
-        mixed: Tensor = self.gates[task](Embeddings(x), {**own, **shared}, len(x))
+        own = self._own(task, x) if self.own else {}
+        heard = {**own, **self.shared.named(shared)}
+        mixed: Tensor = self.gates[task](Embeddings(x), heard, len(x))
         return mixed
+
+    def _own(self, task: str, x: Float[Tensor, "seeds dim"]) -> dict[str, Tensor]:
+        experts = self.own[task]
+        assert isinstance(experts, Experts)
+        return experts.named(experts(x))

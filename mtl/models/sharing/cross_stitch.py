@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,8 @@ class CrossStitch(Sharing):
 
     After every layer, one matrix alpha for all channels; it starts near the identity.
     """
+
+    no_representation: ClassVar[str | None] = "every task has a trunk of its own"
 
     def build(self, parts: Parts) -> nn.Module:
         """Make a projection and a trunk a task, and the stitches between them."""

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from mtl.models.sharing import Parts, Sharing
+from mtl.models.sharing._parting import Parting, Representation
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data, HeteroData
@@ -25,7 +26,7 @@ class Hard(Sharing):
         return SharedBottom(parts.tasks, parts.projection(()), parts.trunk())
 
 
-class SharedBottom(nn.Module):
+class SharedBottom(Parting):
     """The same embedding for every task on the same nodes."""
 
     def __init__(
@@ -34,7 +35,11 @@ class SharedBottom(nn.Module):
         super().__init__()
         self.tasks, self.projection, self.trunk = dict(tasks), projection, trunk
 
-    def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
-        """Return the embeddings of the seeds."""
-        shared = self.trunk(self.projection(batch), batch)
-        return {task: {kind: shared[kind] for kind in kinds} for task, kinds in self.tasks.items()}
+    def common(self, batch: "Data | HeteroData") -> Representation:
+        """Return the embeddings of the seeds of each type."""
+        shared: Representation = self.trunk(self.projection(batch), batch)
+        return shared
+
+    def apart(self, common: Mapping[str, Tensor]) -> "SeedEmbeddings":
+        """Return those of the types that each task reads."""
+        return {task: {kind: common[kind] for kind in kinds} for task, kinds in self.tasks.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
@@ -23,6 +23,10 @@ class Mimo(Sharing):
     Each task sends its own view of the features through the trunk: the tasks travel side by side,
     as [nodes, tasks, dim], so one pass over the neighbourhood serves all of them.
     """
+
+    no_representation: ClassVar[str | None] = (
+        "each task's gradient lies in rows of its own, so that no two ever disagree there"
+    )
 
     def build(self, parts: Parts) -> nn.Module:
         """Make one projection a task and one trunk."""

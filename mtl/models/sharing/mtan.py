@@ -1,7 +1,7 @@
 """sharing: one trunk, and a soft mask on each layer for each task (Liu et al., 2019)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,6 +30,10 @@ class Mtan(Sharing):
     a task costs next to nothing. Batch normalisation is left out: its statistics would differ
     between processes.
     """
+
+    no_representation: ClassVar[str | None] = (
+        "each task looks at every layer of the trunk through masks of its own"
+    )
 
     def build(self, parts: Parts) -> nn.Module:
         """Make one trunk and the masks of each task."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from jaxtyping import Float
 from pydantic import PositiveInt
@@ -34,6 +34,8 @@ class Ple(Sharing):
     (The first layer of `gcn` has no weights but the projection, which all experts share: there they
     differ from the second layer on.)
     """
+
+    no_representation: ClassVar[str | None] = "the tasks' experts hear each other at every layer"
 
     num_shared: PositiveInt = 1
     """Trunks that every task may choose from."""

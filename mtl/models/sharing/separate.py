@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Separate(Sharing):
     """An input projection and a trunk for each task; they read the same subgraphs, that is all."""
+
+    no_representation: ClassVar[str | None] = "the tasks have nothing in common"
 
     def build(self, parts: Parts) -> nn.Module:
         """Make a network a task."""

@@ -1,0 +1,161 @@
+"""Every balancing method: W processes make the same 20 steps as one, to the last digits (fp64)."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtl.balancing import Balancing, TwoPhase
+from mtl.models.sharing import Sharing
+
+WORKER = Path(__file__).with_name("worker.py")
+TASKS = {
+    "segment": {"type": "node_classification", "label": "segment"},
+    "churn": {"type": "node_classification", "label": "churn", "split": "few", "weight": 2.0},
+    "value": {"type": "node_regression", "label": "value", "loss": "huber"},
+    "interests": {"type": "node_multilabel", "label": "interests", "split": "few"},
+}
+GRAPH = {"type": "synthetic", "num_nodes": 120, "missing": 0.6, "num_features": 8}
+STEPS = 20
+MICROBATCHES = {1: 24, 2: 12, 3: 8, 6: 4}
+"""Microbatches of a step, and the seeds of each: up to three, or six, on a process."""
+TOLERANCE = {"nash_mtl": 1e-3}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "static": {"weights": dict.fromkeys(TASKS, 0.3)},
+    "pcd": {"primary": "value"},
+}
+WITH = [kind for kind in Sharing.types() if Sharing.named(kind).no_representation is None]
+Result = dict[str, np.ndarray]
+
+
+def config(method: str, at: str, accumulate: str, sharing: str, microbatches: int) -> dict:
+    kind, options = Balancing.named(method), OPTIONS.get(method, {})
+    if issubclass(kind, TwoPhase):
+        options = {**options, "accumulate": accumulate}
+    if kind.needs == "gramian":
+        options["at"] = at
+    return {
+        "run": {"name": "case", "seed": 3},
+        "graph": GRAPH,
+        "tasks": TASKS,
+        "loader": {
+            "num_neighbors": [3, 2],
+            "batch_size": MICROBATCHES[microbatches],
+            "global_batch_size": 24,
+        },
+        "model": {
+            "dim": 8,
+            "input_dropout": 0.2,
+            "encoder": {"type": "sage", "num_layers": 2, "dropout": 0.3},
+            "sharing": {"type": sharing},
+        },
+        "balancing": {"type": method, "conflicts_every": 3, **options},
+        "optim": {"lr": 1e-2, "clip_norm": 0.1},
+        "train": {"epochs": 30, "precision": "fp64"},
+        "track": {"mlflow": None},
+    }
+
+
+def pairwise() -> dict[str, dict]:
+    """Each method with both ways of taking gradients, and the other choices in turn."""
+    found = {}
+    places = itertools.cycle([(m, how) for m in (2, 6, 3, 1) for how in ("keep", "recompute")])
+    sharings = {"representation": itertools.cycle(WITH), "parameters": itertools.cycle(WITH)}
+    others = itertools.cycle(sorted(set(Sharing.types()) - set(WITH)))
+    for method in Balancing.types():
+        gramian = Balancing.named(method).needs == "gramian"
+        for at in ("representation", "parameters") if gramian else ("representation",):
+            number, how = next(places)
+            sharing = next(sharings[at]) if at == "representation" else next(others)
+            found[f"{method}-{at}-{sharing}-{number}-{how}"] = config(
+                method, at, how, sharing, number
+            )
+    return found
+
+
+def full() -> dict[str, dict]:
+    """All that there is."""
+    found = {}
+    for method, at, sharing, number, how in itertools.product(
+        Balancing.types(),
+        ("representation", "parameters"),
+        Sharing.types(),
+        MICROBATCHES,
+        ("keep", "recompute"),
+    ):
+        needs = Balancing.named(method).needs
+        if (at == "representation" and needs == "gramian" and sharing not in WITH) or (
+            at == "parameters" and needs != "gramian"
+        ):
+            continue
+        if how == "recompute" and (needs == "nothing" or number == 1):
+            continue
+        found[f"{method}-{at}-{sharing}-{number}-{how}"] = config(method, at, how, sharing, number)
+    return found
+
+
+def run(cases: dict[str, dict], folder: Path, timeout: int) -> dict[tuple[str, int, int], Result]:
+    described = {name: {"config": tree, "num_steps": STEPS} for name, tree in cases.items()}
+    (folder / "cases.json").write_text(json.dumps(described))
+    done = subprocess.run(
+        [sys.executable, str(WORKER), str(folder), "1", "2", "4"],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for path in folder.glob("*.npz"):
+        name, world_size, rank = path.name.removesuffix(".npz").rsplit(".", 2)
+        with np.load(path) as arrays:
+            found[name, int(world_size), int(rank)] = dict(arrays)
+    return found
+
+
+def weights_of(result: Result) -> np.ndarray:
+    return np.concatenate([v.ravel() for k, v in result.items() if k.startswith("weight/")])
+
+
+def check(results: dict[tuple[str, int, int], Result], names: list[str]) -> None:
+    wrong = {}
+    for name in names:
+        alone = weights_of(results[name, 1, 0])
+        for world_size in (2, 4):
+            first = weights_of(results[name, world_size, 0])
+            distance = np.linalg.norm(first - alone) / np.linalg.norm(alone)
+            if not distance < TOLERANCE.get(name.split("-")[0], 1e-8):
+                wrong[name, world_size] = distance
+            for rank in range(1, world_size):
+                other = weights_of(results[name, world_size, rank])
+                if not np.array_equal(other, first):
+                    wrong[name, world_size] = f"rank {rank} is another model"
+    assert wrong == {}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Result]:
+    return run(pairwise(), tmp_path_factory.mktemp("balancing"), 500)
+
+
+def test_every_method_makes_the_steps_of_one_process(results) -> None:
+    names = list(pairwise())
+    assert {name.split("-")[0] for name in names} == set(Balancing.types())
+    check(results, names)
+
+
+def test_methods_differ(results) -> None:
+    """Weights are not those of equal weighting by mistake."""
+    hard = {n: tree for n, tree in pairwise().items() if "-hard-" in n}
+    assert len(hard) > 3
+    found = [weights_of(results[name, 1, 0]) for name in hard]
+    assert all(not np.allclose(a, b) for a, b in itertools.combinations(found, 2))
+
+
+@pytest.mark.soak
+def test_the_whole_grid_makes_the_steps_of_one_process(tmp_path) -> None:
+    check(run(full(), tmp_path, 7200), list(full()))
