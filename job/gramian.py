@@ -18,7 +18,7 @@ BUCKET_BYTES = 25 << 20
 class Gradients(Protocol):
     """Collects the gradients of the tasks, microbatch after microbatch."""
 
-    def add(self, losses: Float[Tensor, " tasks"], labelled: Sequence[bool]) -> None:
+    def add(self, losses: Sequence[Float[Tensor, ""]], labelled: Sequence[bool]) -> None:
         """Take the losses of the model's last batch; tasks without a label there have no gradient.
 
         The graph stays as it is, and no gradient of a parameter is touched.
@@ -46,15 +46,15 @@ class AtRepresentation:
         self._model, self._scale = model, scale
         self._sum: Tensor = torch.zeros(num_tasks, num_tasks, dtype=torch.float64)
 
-    def add(self, losses: Float[Tensor, " tasks"], labelled: Sequence[bool]) -> None:
+    def add(self, losses: Sequence[Float[Tensor, ""]], labelled: Sequence[bool]) -> None:
         """Take the losses of the last batch."""
         read = list(self._model.representation.values())
         chosen = [task for task, has_label in enumerate(labelled) if has_label]
         if not chosen:
             return
         rows = [self._row(losses[task], read) for task in chosen]
-        self._sum = self._sum.to(losses.device)
-        place = torch.tensor(chosen, device=losses.device)
+        self._sum = self._sum.to(read[0].device)
+        place = torch.tensor(chosen, device=read[0].device)
         for parts in zip(*rows, strict=True):
             matrix = torch.stack(parts)
             product = (matrix @ matrix.T).double() / self._scale**2
@@ -109,7 +109,7 @@ class AtParameters:
         width = sum(p.numel() for p in self._parameters)
         self._jacobian = first.new_zeros(num_tasks, width)
 
-    def add(self, losses: Float[Tensor, " tasks"], labelled: Sequence[bool]) -> None:
+    def add(self, losses: Sequence[Float[Tensor, ""]], labelled: Sequence[bool]) -> None:
         """Take the losses of the last batch."""
         for task, has_label in enumerate(labelled):
             if has_label:

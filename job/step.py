@@ -15,9 +15,11 @@ from job.runtime import NonFiniteError, Runtime
 from mtl.balancing import Balancing, Facts, OnGramian, TwoPhase
 from mtl.models.multitask import MultiTaskModel
 from mtl.tasks.bound import BoundTask
-from mtl.tasks.losses import task_losses, weights
+from mtl.tasks.losses import apart
 
 Losses = Float[Tensor, " tasks"]
+Parts = list[Float[Tensor, ""]]
+"""Loss of each task, with a graph of its own above what the tasks share."""
 Computed = tuple[Data, Losses]
 """A microbatch and its part of the loss of each task."""
 
@@ -57,6 +59,7 @@ class Stepper:
         self._model, self._inner, self._tasks = model, inner, tasks
         self._options, self._runtime, self._seed = balancing, runtime, seed
         self._counts, self._steps_per_epoch = counts, steps_per_epoch
+        self._task_weights = [task.task.weight for task in tasks.values()]
         self.balancer = balancing.build(list(tasks))
         self.keeps = True
         """Whether the graphs of all microbatches are kept until the weights are known."""
@@ -108,7 +111,7 @@ class Stepper:
             task_weights = self.balancer.weights(self._facts)
             total = self._zeros()
             for batch, losses in self._at_once(batches, task_weights, gradients):
-                total += losses.double()
+                total += self._weighted(losses).double()
                 yield batch, losses
             if self._options.observes or gradients is not None:
                 self._facts = self._shared(total, gradients)
@@ -122,7 +125,8 @@ class Stepper:
             total = self._zeros()
             with torch.no_grad(), self._runtime.clock("balancing"):
                 for batch in self._done:
-                    total += self._weighted(self._forward(self._inner, batch)).double()
+                    parts = self._forward(self._inner, batch)
+                    total += self._weighted(torch.stack(parts)).double()
                 self.balancer.observe_again(self._runtime.sum(total).cpu())
 
     def record(self) -> dict[str, float]:
@@ -142,11 +146,10 @@ class Stepper:
         """Yield microbatches whose backward is done."""
         for batch in map(self._moved, batches):
             with self._runtime.accumulate(self._model, last=batch.is_last):
-                losses = self._forward(self._model, batch)
-                weighted = self._weighted(losses)
-                self._add(gradients, weighted, batch)
-                self._descend((weighted * task_weights.to(weighted)).sum())
-            yield batch, losses.detach()
+                parts = self._forward(self._model, batch)
+                self._add(gradients, parts, batch)
+                self._descend(self._combined(parts, task_weights))
+            yield batch, detached(parts)
 
     def _in_two_phases(
         self, batches: Iterable[Data], gradients: Gradients | None
@@ -154,34 +157,34 @@ class Stepper:
         """Find the weights, then run the backward; yield the microbatches."""
         total, kept = self._zeros(), []
         for batch in map(self._moved, batches):
-            losses = self._first_look(batch, gradients)
-            total += self._weighted(losses.detach()).double()
+            parts = self._first_look(batch, gradients)
+            total += self._weighted(detached(parts)).double()
             self._done.append(batch)
-            kept.append(losses)
+            kept.append(parts)
         self._facts = self._shared(total, gradients)
         task_weights = self.balancer.weights(self._facts)
         self._look(task_weights)
         if not self.keeps:
             yield from self._at_once(self._done, task_weights, None)
             return
-        parts = [(self._weighted(losses) * task_weights.to(losses)).sum() for losses in kept]
-        self._descend(torch.stack(parts).sum())
-        yield from zip(self._done, (losses.detach() for losses in kept), strict=True)
+        combined = [self._combined(parts, task_weights) for parts in kept]
+        self._descend(torch.stack(combined).sum())
+        yield from zip(self._done, map(detached, kept), strict=True)
 
-    def _first_look(self, batch: Data, gradients: Gradients | None) -> Losses:
+    def _first_look(self, batch: Data, gradients: Gradients | None) -> Parts:
         """Return the losses of a microbatch: with their graph, if it is kept, else without."""
         if self.keeps:
             with self._runtime.accumulate(self._model, last=batch.is_last):
-                losses = self._forward(self._model, batch)
+                parts = self._forward(self._model, batch)
         elif gradients is None:
             with torch.no_grad():
-                losses = self._forward(self._inner, batch)
+                parts = self._forward(self._inner, batch)
         elif isinstance(gradients, AtRepresentation):
-            losses = self._forward(self._above, batch)
+            parts = self._forward(self._above, batch)
         else:
-            losses = self._forward(self._inner, batch)
-        self._add(gradients, self._weighted(losses), batch)
-        return losses if self.keeps else losses.detach()
+            parts = self._forward(self._inner, batch)
+        self._add(gradients, parts, batch)
+        return parts if self.keeps else [part.detach() for part in parts]
 
     def _above(self, batch: Data) -> dict[str, Tensor]:
         """Compute as the prepared model does, but for the gradient below the representation."""
@@ -191,11 +194,11 @@ class Stepper:
             name: x.to(torch.promote_types(x.dtype, torch.float32)) for name, x in outputs.items()
         }
 
-    def _forward(self, model: Callable[[Data], dict[str, Tensor]], batch: Data) -> Losses:
+    def _forward(self, model: Callable[[Data], dict[str, Tensor]], batch: Data) -> Parts:
         """Return the losses of a microbatch, the same each time."""
         torch.manual_seed(microbatch_seed(self._seed, batch.number))
         with self._runtime.clock("forward"):
-            return task_losses(model(batch), batch, self._tasks)
+            return apart(model(batch), batch, self._tasks)
 
     def _descend(self, loss: Float[Tensor, ""]) -> None:
         self._runtime.backward(loss * self._runtime.world_size)
@@ -206,7 +209,12 @@ class Stepper:
         return moved
 
     def _weighted(self, losses: Losses) -> Losses:
-        return losses * weights(self._tasks, losses)
+        return losses * losses.new_tensor(self._task_weights)
+
+    def _combined(self, parts: Parts, task_weights: Losses) -> Float[Tensor, ""]:
+        """Return the loss to descend."""
+        losses = self._weighted(torch.stack(parts))
+        return (losses * task_weights.to(losses)).sum()
 
     def _zeros(self) -> Losses:
         return torch.zeros(len(self._tasks), dtype=torch.float64, device=self._runtime.device)
@@ -220,8 +228,9 @@ class Stepper:
             return AtParameters(self._inner, size, self._runtime, options.max_jacobian_gib)
         return AtRepresentation(self._inner, size, self._runtime.loss_scale)
 
-    def _add(self, gradients: Gradients | None, weighted: Losses, batch: Data) -> None:
+    def _add(self, gradients: Gradients | None, parts: Parts, batch: Data) -> None:
         if gradients is not None:
+            weighted = [w * part for w, part in zip(self._task_weights, parts, strict=True)]
             labelled = [len(batch.target[name]) > 0 for name in self._tasks]
             with self._runtime.clock("balancing"):
                 gradients.add(weighted, labelled)
@@ -271,6 +280,11 @@ class Stepper:
             self._conflicts |= {f"balance/weight/{name}": weight for name, weight in pairs}
         if gramian is not None:
             self._conflicts |= conflicts(names, gramian)
+
+
+def detached(parts: Parts) -> Losses:
+    """Return the losses without their graphs."""
+    return torch.stack([part.detach() for part in parts])
 
 
 def conflicts(names: list[str], gramian: Float[Tensor, "tasks tasks"]) -> dict[str, float]:

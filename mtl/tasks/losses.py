@@ -20,15 +20,18 @@ def task_losses(
     The sum over the seeds here is divided by the labels of ALL microbatches of ALL processes, so
     parts add up to the mean of one big batch. (A mean of each process's own mean does not: its
     gradient is off by 508 % at 100 labels against 4.) Without a label the part is an exact 0.
-    `weights` are not in it.
+    `weight` is not in it.
     """
-    parts = [
+    return torch.stack(apart(predictions, batch, tasks))
+
+
+def apart(
+    predictions: Mapping[str, Float[Tensor, "rows outputs"]],
+    batch: Data,
+    tasks: Mapping[str, BoundTask],
+) -> list[Float[Tensor, ""]]:
+    """Return the same one by one: the gradient of one goes through no other task's head."""
+    return [
         task.loss_sum(predictions[name], batch.target[name]) / (batch.num_targets[name] or 1)
         for name, task in tasks.items()
     ]
-    return torch.stack(parts)
-
-
-def weights(tasks: Mapping[str, BoundTask], losses: Float[Tensor, " tasks"]) -> Tensor:
-    """Return `weight` of each task, in the type and on the device of the losses."""
-    return losses.new_tensor([task.task.weight for task in tasks.values()])
