@@ -16,6 +16,7 @@ import torch
 from torch_geometric.data import Data
 
 from job.state import TrainState
+from mtl.balancing.equal import Equal
 from mtl.graphs.store import GraphStore
 from mtl.graphs.writer import GraphWriter
 from mtl.loaders import Loader
@@ -214,4 +215,5 @@ def test_a_checkpoint_gives_the_same_predictions_to_the_last_bit(
 def state_of(model: MultiTaskModel) -> TrainState:
     """Return what a process alone saves, before the first step."""
     alone: Any = SimpleNamespace(unwrap=lambda model: model, scaler_state={})
-    return TrainState(model, torch.optim.AdamW(model.parameters()), alone)
+    optimizer, balancer = torch.optim.AdamW(model.parameters()), Equal().build(list(model.heads))
+    return TrainState(model, optimizer, alone, balancer)
