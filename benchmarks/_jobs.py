@@ -1,7 +1,8 @@
 """Trainings to be timed: the product's own, and the plain PyG recipe; both go on until stopped."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,11 @@ def products(*, quick: bool) -> Shape:
     return Shape(graph=PRODUCTS.folder())
 
 
+def node_tasks(number: int) -> dict[str, dict[str, Any]]:
+    """Return node classifications on the labels `y0`, `y1`, ..."""
+    return {f"t{i}": {"type": "node_classification", "label": f"y{i}"} for i in range(number)}
+
+
 class Job(Protocol):
     """A training that can be started."""
 
@@ -46,13 +52,15 @@ class Ours:
 
     Attributes:
         precision: `train.precision`.
-        num_tasks: node classifications on the labels `y0`, `y1`, ...
+        tasks: the `tasks:` section; default: one of the node tasks.
+        rates: `loader.rates`.
         microbatches: of a step, shared by its ranks.
     """
 
     shape: Shape
     precision: str = "fp32"
-    num_tasks: int = 1
+    tasks: Mapping[str, Any] = field(default_factory=lambda: node_tasks(1))
+    rates: Mapping[str, float] = field(default_factory=dict)
     microbatches: int = 1
     alone: bool = True
 
@@ -69,18 +77,15 @@ class Ours:
     def config(self, folder: Path) -> dict[str, Any]:
         """Return the configuration: it trains until it is stopped."""
         shape, for_ever = self.shape, 1_000_000
-        tasks = {
-            f"t{i}": {"type": "node_classification", "label": f"y{i}"}
-            for i in range(self.num_tasks)
-        }
         return {
             "run": {"name": "benchmark", "dir": str(folder / "run")},
             "graph": {"type": "folder", "path": str(shape.graph)},
-            "tasks": tasks,
+            "tasks": dict(self.tasks),
             "loader": {
                 "num_neighbors": list(shape.num_neighbors),
                 "batch_size": shape.batch_size,
                 "global_batch_size": shape.batch_size * self.microbatches,
+                "rates": dict(self.rates),
             },
             "model": {
                 "dim": shape.dim,

@@ -1,14 +1,17 @@
 """The benchmarks run, and all report alike; their numbers are no matter of tests."""
 
 import ast
-import importlib.util
+import importlib
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from job.config import load
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py"))
@@ -16,22 +19,30 @@ EVERY = pytest.mark.parametrize("name", SCRIPTS)
 
 
 @pytest.fixture(scope="module")
-def reporting():
+def benchmark():
+    """Import a file of the benchmarks; afterwards nothing of them is imported any more."""
+    before = set(sys.modules)
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        spec = importlib.util.spec_from_file_location("_report", BENCHMARKS / "_report.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["_report"] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        yield module
+        yield importlib.import_module
     finally:
         sys.path.remove(str(BENCHMARKS))
-        sys.modules.pop("_report", None)
+        for name in {path.stem for path in BENCHMARKS.glob("*.py")} - before:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def reporting(benchmark):
+    return benchmark("_report")
 
 
 def start(name, *argv):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *argv]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    data = {"GRAPHMTL_DATA": str(BENCHMARKS.parents[1] / "shared" / "data")}
+    environment = {**data, **os.environ}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=600, check=False, env=environment
+    )
 
 
 def check_form(result, name):
@@ -111,3 +122,45 @@ def test_a_report_is_a_table_and_a_json(reporting, tmp_path, monkeypatch, capsys
     printed = capsys.readouterr().out
     for words in ("[b]", "speed: 3, bar 2: met", "note: pyg-lib: not installed"):
         assert words in printed
+
+
+def test_every_training_of_the_sharing_study_is_a_configuration_with_what_is_compared(benchmark):
+    studies, folder = benchmark("_studies"), Path("data")
+    for study in studies.STUDIES:
+        for system in [*map(study.alone, study.tasks), *study.shares]:
+            config = load(study.command(system, folder, 7))
+            assert config.run.seed == 7
+            assert config.model.sharing.type == (system if system in study.shares else "hard")
+            mentioned = {task for task in config.tasks if config.tasks[task].weight > 1e-6}
+            alone = {task for task in study.tasks if system == study.alone(task)}
+            assert mentioned == (alone or set(study.tasks))
+
+
+def test_what_is_lost_together_is_the_mean_over_pairs_of_runs_with_its_noise(benchmark):
+    lost, noise = benchmark("sharing").compare([0.5, 0.7, 0.6], [0.6, 0.7, 0.8])
+    assert lost == pytest.approx(0.1)
+    assert noise == pytest.approx(2 * 0.1 / 3**0.5)
+
+
+def test_delta_m_is_the_mean_over_tasks_of_the_relative_gain_of_each_seed(benchmark):
+    together = {"a": [0.55, 0.5], "b": [0.8, 0.4]}
+    alone = {"a": [0.5, 0.5], "b": [0.8, 0.8]}
+    gains = benchmark("sharing").relative_gains(together, alone)
+    assert gains == pytest.approx([0.05, -0.25])
+
+
+def test_a_mixed_step_holds_as_many_seeds_of_one_group_as_of_another(benchmark):
+    mixed = benchmark("_mixed")
+    graph = {"type": "marketplace", "num_users": 200, "num_items": 80, "num_shops": 20}
+    case = mixed.Mixed(graph=graph, batch_size=100, dim=8, num_neighbors=(2, 2))
+    seeds = case.seeds()
+    assert seeds.keys() == mixed.TASKS.keys()
+    assert seeds["category"] == seeds["quality"] == seeds["follows"] == 20
+    assert all(0 < number <= 20 for number in seeds.values())
+    assert set(case.together().rates) == {
+        "user",
+        "item",
+        "shop",
+        "user__buys__item",
+        "user__follows__user",
+    }
