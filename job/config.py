@@ -69,6 +69,10 @@ class Train(Options):
     """Passes over all training seeds."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """auto: bf16 where the hardware has it, else fp32. fp64 is for proofs and tests."""
+    on_nonfinite: Literal["stop", "skip_step", "skip_task"] = "stop"
+    """What to do where a loss or a gradient is infinite or no number, on all processes alike: stop
+    with exit code 76, leave the step out, or leave the tasks out that it comes from for that step.
+    (skip_step and skip_task wait for the device once a step.)"""
     profile: PositiveInt | None = None
     """Steps to record with torch's profiler after the first few of each start, on every process:
     RUN_DIR/profile/rankN.json.gz, for https://ui.perfetto.dev, and rankN.txt. They are slower

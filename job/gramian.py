@@ -136,6 +136,22 @@ class AtParameters:
         return total / self._scale**2 / self._runtime.world_size
 
 
+def conflicts(names: list[str], gramian: Float[Tensor, "tasks tasks"]) -> dict[str, float]:
+    """Return how gradients agree: norms, cosines of all pairs, and the share of pairs below 0.
+
+    Tasks without a gradient are left out.
+    """
+    norm = gramian.diagonal().clamp(min=0).sqrt()
+    there = [i for i in range(len(names)) if norm[i] > 0]
+    found = {f"conflict/norm/{names[i]}": float(norm[i]) for i in there}
+    pairs = [(i, j) for i in there for j in there if i < j]
+    cosines = {(i, j): float(gramian[i, j] / norm[i] / norm[j]) for i, j in pairs}
+    found |= {f"conflict/cosine/{names[i]}/{names[j]}": c for (i, j), c in cosines.items()}
+    if pairs:
+        found["conflict/share"] = sum(c < 0 for c in cosines.values()) / len(pairs)
+    return found
+
+
 def jacobian_bytes(model: MultiTaskModel, num_tasks: int) -> int:
     """Return the memory of the gradients of all weights below the heads, for every task."""
     trained = (p for p in model.bottom.parameters() if p.requires_grad)

@@ -5,6 +5,7 @@ Reading late lets the device run on; all processes read the same sums, so they s
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -57,10 +58,11 @@ class Meter:
     Args:
         runtime: sums over the processes; its clock starts here.
         tasks: names, in the order of their losses.
+        stops: whether a number that is not finite ends the job; else it is left out.
     """
 
-    def __init__(self, runtime: Runtime, tasks: Sequence[str]) -> None:
-        self._runtime, self._tasks = runtime, tuple(tasks)
+    def __init__(self, runtime: Runtime, tasks: Sequence[str], *, stops: bool = True) -> None:
+        self._runtime, self._tasks, self._stops = runtime, tuple(tasks), stops
         self._waiting: _Step | None = None
         self._step_losses = self._no_losses()
         self._labelled = [False] * len(self._tasks)
@@ -108,10 +110,12 @@ class Meter:
         seconds = self._read_clock_and_memory(rest)
         for totals in (self._total, self._window):
             totals.add(step.seeds, num_edges, seconds)
-        self._check(step.number, losses, norm)
+        if self._stops:
+            self._check(step.number, losses, norm)
         known = zip(self._tasks, losses, step.labelled, strict=True)
         metrics = {f"train/{task}/loss": loss for task, loss, has_label in known if has_label}
-        return {**metrics, "train/grad_norm": norm}
+        metrics["train/grad_norm"] = norm
+        return metrics if self._stops else {n: x for n, x in metrics.items() if isfinite(x)}
 
     def record(self) -> dict[str, float]:
         """Return what is due for the record: what `read` does, and the time since the last record.

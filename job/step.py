@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,18 +10,34 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from job.agreement import Agreement, Policy
 from job.gramian import AtParameters, AtRepresentation, Gradients, kept_bytes
-from job.runtime import NonFiniteError, Runtime
+from job.runtime import Runtime
 from mtl.balancing import Balancing, Facts, OnGramian, TwoPhase
 from mtl.models.multitask import MultiTaskModel
 from mtl.tasks.bound import BoundTask
 from mtl.tasks.losses import apart
 
 Losses = Float[Tensor, " tasks"]
-Parts = list[Float[Tensor, ""]]
-"""Loss of each task, with a graph of its own above what the tasks share."""
 Computed = tuple[Data, Losses]
 """A microbatch and its part of the loss of each task."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a forward has made of a microbatch.
+
+    Attributes:
+        outputs: of each task.
+        losses: of each, with a graph of its own above what the tasks share.
+    """
+
+    outputs: Mapping[str, Tensor]
+    losses: list[Float[Tensor, ""]]
+
+    def detached(self) -> Losses:
+        """Return the losses without their graphs."""
+        return torch.stack([loss.detach() for loss in self.losses])
 
 
 class Stepper:
@@ -39,6 +55,7 @@ class Stepper:
         seed: of the run; dropout follows from it and from the number of the microbatch.
         counts: step -> how many labels of each task all of its microbatches hold.
         steps_per_epoch: for methods that look at epochs.
+        policy: what to do where a loss or a gradient is no finite number.
 
     Raises:
         ConfigError: the balancing needs what is not installed, or more memory than it may take.
@@ -53,17 +70,20 @@ class Stepper:
         seed: int,
         counts: Callable[[int], Mapping[str, float]],
         steps_per_epoch: int,
+        policy: Policy = "stop",
     ) -> None:
         inner = runtime.unwrap(model)
         assert isinstance(inner, MultiTaskModel)
-        self._model, self._inner, self._tasks = model, inner, tasks
-        self._options, self._runtime, self._seed = balancing, runtime, seed
+        self._model, self._inner, self._runtime = model, inner, runtime
+        self._options, self._seed, self._policy = balancing, seed, policy
         self._counts, self._steps_per_epoch = counts, steps_per_epoch
-        self._task_weights = [task.task.weight for task in tasks.values()]
-        self.balancer = balancing.build(list(tasks))
+        self._tasks = dict(sorted(tasks.items()))  # what is remembered must not know their order
+        self._places = [list(self._tasks).index(name) for name in tasks]
+        self._task_weights = [task.task.weight for task in self._tasks.values()]
+        self.balancer = balancing.build(list(self._tasks))
+        self.agreement = Agreement(list(self._tasks), runtime, policy)
         self.keeps = True
         """Whether the graphs of all microbatches are kept until the weights are known."""
-        self._conflicts: dict[str, float] = {}
         self._done: list[Data] = []
         self._facts = Facts(step=0, epoch=0, present=torch.zeros(len(tasks), dtype=torch.bool))
         self._gradients()  # what does not fit shows before the training
@@ -100,39 +120,28 @@ class Stepper:
             step: its number.
 
         Raises:
-            NonFiniteError: losses or gradients that the weights depend on are no finite numbers.
+            NonFiniteError: what the weights depend on is no finite number, and the policy is to
+                stop.
         """
         self._facts, self._done = self._known(step), []
+        self.agreement.begin()
         wanted = self._options.needs == "gramian" or self._looks(step)
         gradients = self._gradients() if wanted else None
-        if self._options.needs != "nothing":
+        if self._options.needs != "nothing" or self._policy == "skip_task":
             yield from self._in_two_phases(batches, gradients)
         else:
-            task_weights = self.balancer.weights(self._facts)
-            total = self._zeros()
-            for batch, losses in self._at_once(batches, task_weights, gradients):
-                total += self._weighted(losses).double()
-                yield batch, losses
-            if self._options.observes or gradients is not None:
-                self._facts = self._shared(total, gradients)
-            self._look(task_weights)
-        if self._options.observes:
+            yield from self._in_one(batches, gradients)
+        if self._options.observes and self.agreement.finite:
             self.balancer.observe(self._facts)
 
     def look_back(self) -> None:
         """Tell the balancing the losses after the update, where it wants to know."""
-        if self._options.looks_back:
+        if self._options.looks_back and self.agreement.finite:
             total = self._zeros()
             with torch.no_grad(), self._runtime.clock("balancing"):
                 for batch in self._done:
-                    parts = self._forward(self._inner, batch)
-                    total += self._weighted(torch.stack(parts)).double()
+                    total += self._sum_of(self._forward(self._inner, batch))
                 self.balancer.observe_again(self._runtime.sum(total).cpu())
-
-    def record(self) -> dict[str, float]:
-        """Return weights, and how the gradients agree, as far as they are new."""
-        record, self._conflicts = self._conflicts, {}
-        return record
 
     def _looks(self, step: int) -> bool:
         """Return whether it is time to look how the gradients agree, and cheap."""
@@ -140,16 +149,15 @@ class Stepper:
         due = every is not None and step % every == 0 and len(self._tasks) > 1
         return due and self._inner.has_representation
 
-    def _at_once(
-        self, batches: Iterable[Data], task_weights: Losses, gradients: Gradients | None
-    ) -> Iterator[Computed]:
-        """Yield microbatches whose backward is done."""
-        for batch in map(self._moved, batches):
-            with self._runtime.accumulate(self._model, last=batch.is_last):
-                parts = self._forward(self._model, batch)
-                self._add(gradients, parts, batch)
-                self._descend(self._combined(parts, task_weights))
-            yield batch, detached(parts)
+    def _in_one(self, batches: Iterable[Data], gradients: Gradients | None) -> Iterator[Computed]:
+        """Descend with weights that are known before; yield the microbatches."""
+        task_weights, total = self.balancer.weights(self._facts), self._zeros()
+        for batch, made in self._descents(map(self._moved, batches), task_weights, gradients):
+            total += self._sum_of(made)
+            yield batch, self._told(made)
+        if self._options.observes or gradients is not None:
+            self._facts = self.agreement.shared(self._facts, total, gradients)
+        self.agreement.look(self._facts, task_weights if self._options.observes else None)
 
     def _in_two_phases(
         self, batches: Iterable[Data], gradients: Gradients | None
@@ -157,34 +165,46 @@ class Stepper:
         """Find the weights, then run the backward; yield the microbatches."""
         total, kept = self._zeros(), []
         for batch in map(self._moved, batches):
-            parts = self._first_look(batch, gradients)
-            total += self._weighted(detached(parts)).double()
+            made = self._first_look(batch, gradients)
+            total += self._sum_of(made)
             self._done.append(batch)
-            kept.append(parts)
-        self._facts = self._shared(total, gradients)
-        task_weights = self.balancer.weights(self._facts)
-        self._look(task_weights)
-        if not self.keeps:
-            yield from self._at_once(self._done, task_weights, None)
-            return
-        combined = [self._combined(parts, task_weights) for parts in kept]
-        self._descend(torch.stack(combined).sum())
-        yield from zip(self._done, map(detached, kept), strict=True)
+            kept += [made] if self.keeps else []
+        self._facts = self.agreement.shared(self._facts, total, gradients)
+        task_weights = self._zeros()
+        if self.agreement.finite:
+            task_weights = self.balancer.weights(self._facts)
+        self.agreement.look(self._facts, task_weights)
+        if self.keeps:
+            self._descend(torch.stack([self._combined(made, task_weights) for made in kept]).sum())
+            yield from zip(self._done, map(self._told, kept), strict=True)
+        else:
+            for batch, made in self._descents(self._done, task_weights, None):
+                yield batch, self._told(made)
 
-    def _first_look(self, batch: Data, gradients: Gradients | None) -> Parts:
-        """Return the losses of a microbatch: with their graph, if it is kept, else without."""
+    def _descents(
+        self, batches: Iterable[Data], task_weights: Losses, gradients: Gradients | None
+    ) -> Iterator[tuple[Data, Made]]:
+        """Yield microbatches, each with a backward of its own."""
+        for batch in batches:
+            with self._runtime.accumulate(self._model, last=batch.is_last):
+                made = self._forward(self._model, batch)
+                self._add(gradients, made, batch)
+                self._descend(self._combined(made, task_weights))
+            yield batch, made
+
+    def _first_look(self, batch: Data, gradients: Gradients | None) -> Made:
+        """Return what a microbatch makes, with its graph if that is kept."""
         if self.keeps:
             with self._runtime.accumulate(self._model, last=batch.is_last):
-                parts = self._forward(self._model, batch)
+                made = self._forward(self._model, batch)
         elif gradients is None:
             with torch.no_grad():
-                parts = self._forward(self._inner, batch)
-        elif isinstance(gradients, AtRepresentation):
-            parts = self._forward(self._above, batch)
+                made = self._forward(self._inner, batch)
         else:
-            parts = self._forward(self._inner, batch)
-        self._add(gradients, parts, batch)
-        return parts if self.keeps else [part.detach() for part in parts]
+            cheap = isinstance(gradients, AtRepresentation)
+            made = self._forward(self._above if cheap else self._inner, batch)
+        self._add(gradients, made, batch)
+        return made
 
     def _above(self, batch: Data) -> dict[str, Tensor]:
         """Compute as the prepared model does, but for the gradient below the representation."""
@@ -194,11 +214,12 @@ class Stepper:
             name: x.to(torch.promote_types(x.dtype, torch.float32)) for name, x in outputs.items()
         }
 
-    def _forward(self, model: Callable[[Data], dict[str, Tensor]], batch: Data) -> Parts:
-        """Return the losses of a microbatch, the same each time."""
+    def _forward(self, model: Callable[[Data], dict[str, Tensor]], batch: Data) -> Made:
+        """Return what a microbatch makes, the same each time."""
         torch.manual_seed(microbatch_seed(self._seed, batch.number))
         with self._runtime.clock("forward"):
-            return apart(model(batch), batch, self._tasks)
+            outputs = model(batch)
+            return Made(outputs, apart(outputs, batch, self._tasks))
 
     def _descend(self, loss: Float[Tensor, ""]) -> None:
         self._runtime.backward(loss * self._runtime.world_size)
@@ -208,13 +229,23 @@ class Stepper:
             moved: Data = batch.to(self._runtime.device, non_blocking=True)
         return moved
 
+    def _combined(self, made: Made, task_weights: Losses) -> Float[Tensor, ""]:
+        """Return the loss to descend; a task that was dropped has a gradient of exactly 0."""
+        each = zip(self._tasks, made.losses, self.agreement.dropped, strict=True)
+        losses = [0 * made.outputs[name].sum() if out else loss for name, loss, out in each]
+        weighted = self._weighted(torch.stack(losses))
+        return (weighted * task_weights.to(weighted)).sum()
+
     def _weighted(self, losses: Losses) -> Losses:
         return losses * losses.new_tensor(self._task_weights)
 
-    def _combined(self, parts: Parts, task_weights: Losses) -> Float[Tensor, ""]:
-        """Return the loss to descend."""
-        losses = self._weighted(torch.stack(parts))
-        return (losses * task_weights.to(losses)).sum()
+    def _sum_of(self, made: Made) -> Losses:
+        """Return what a microbatch adds to the losses of the step."""
+        return self._weighted(made.detached()).double()
+
+    def _told(self, made: Made) -> Losses:
+        """Return the losses in the order of the configuration, without `weight`."""
+        return made.detached()[self._places]
 
     def _zeros(self) -> Losses:
         return torch.zeros(len(self._tasks), dtype=torch.float64, device=self._runtime.device)
@@ -228,9 +259,9 @@ class Stepper:
             return AtParameters(self._inner, size, self._runtime, options.max_jacobian_gib)
         return AtRepresentation(self._inner, size, self._runtime.loss_scale)
 
-    def _add(self, gradients: Gradients | None, parts: Parts, batch: Data) -> None:
+    def _add(self, gradients: Gradients | None, made: Made, batch: Data) -> None:
         if gradients is not None:
-            weighted = [w * part for w, part in zip(self._task_weights, parts, strict=True)]
+            weighted = [w * loss for w, loss in zip(self._task_weights, made.losses, strict=True)]
             labelled = [len(batch.target[name]) > 0 for name in self._tasks]
             with self._runtime.clock("balancing"):
                 gradients.add(weighted, labelled)
@@ -242,65 +273,6 @@ class Stepper:
         seed = microbatch_seed(self._seed, -2 - step)  # those of microbatches are not below -1
         epoch = step // self._steps_per_epoch
         return Facts(step=step, epoch=epoch, present=present, generator_seed=seed)
-
-    def _shared(self, total: Losses, gradients: Gradients | None) -> Facts:
-        """Add losses and Gramian up over all processes; every one has the same bits afterwards."""
-        size = len(self._tasks)
-        with self._runtime.clock("balancing"):
-            gramian = total.new_zeros(0) if gradients is None else gradients.gramian()
-            numbers = torch.cat([total, gramian.to(total).flatten()])
-            both = self._runtime.sum(numbers).cpu()
-        self._check(both[:size], both[size:])
-        square = None if gradients is None else both[size:].view(size, size)
-        return replace(self._facts, losses=both[:size], gramian=square)
-
-    def _check(self, losses: Losses, gramian: Tensor) -> None:
-        """Refuse weights that would be no numbers: all processes alike.
-
-        Raises:
-            NonFiniteError: naming the tasks.
-        """
-        names = list(self._tasks)
-        good = losses.isfinite()
-        if len(gramian):
-            good &= gramian.view(len(names), -1).diagonal().isfinite()
-        if not good.all():
-            bad = ", ".join(name for name, ok in zip(names, good.tolist(), strict=True) if not ok)
-            raise NonFiniteError(
-                f"step {self._facts.step}: the loss of {bad}, or its gradient, is not finite; "
-                f"nothing was saved since. Lower optim.lr, set optim.clip_norm, or look at the "
-                f"labels"
-            )
-
-    def _look(self, task_weights: Losses) -> None:
-        """Remember the weights, and how the gradients agree, for the record."""
-        names, gramian = list(self._tasks), self._facts.gramian
-        if self._options.needs != "nothing" or self._options.observes:
-            pairs = zip(names, task_weights.tolist(), strict=True)
-            self._conflicts |= {f"balance/weight/{name}": weight for name, weight in pairs}
-        if gramian is not None:
-            self._conflicts |= conflicts(names, gramian)
-
-
-def detached(parts: Parts) -> Losses:
-    """Return the losses without their graphs."""
-    return torch.stack([part.detach() for part in parts])
-
-
-def conflicts(names: list[str], gramian: Float[Tensor, "tasks tasks"]) -> dict[str, float]:
-    """Return how gradients agree: norms, cosines of all pairs, and the share of pairs below 0.
-
-    Tasks without a gradient are left out.
-    """
-    norm = gramian.diagonal().clamp(min=0).sqrt()
-    there = [i for i in range(len(names)) if norm[i] > 0]
-    found = {f"conflict/norm/{names[i]}": float(norm[i]) for i in there}
-    pairs = [(i, j) for i in there for j in there if i < j]
-    cosines = {(i, j): float(gramian[i, j] / norm[i] / norm[j]) for i, j in pairs}
-    found |= {f"conflict/cosine/{names[i]}/{names[j]}": c for (i, j), c in cosines.items()}
-    if pairs:
-        found["conflict/share"] = sum(c < 0 for c in cosines.values()) / len(pairs)
-    return found
 
 
 def microbatch_seed(seed: int, number: int) -> int:

@@ -84,6 +84,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         seed,
         stream.loader.num_targets_of,
         order.steps_per_epoch,
+        config.train.on_nonfinite,
     )
     rounds = len(order.share(0, runtime.rank, runtime.world_size))
     memory = stepper.choose_memory(stream.loader([0]), rounds)
@@ -117,7 +118,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     tracker.message(describe_parameters(sizes))
     if memory:
         tracker.message(memory)
-    meter, clock = Meter(runtime, list(tasks)), runtime.clock
+    stops = config.train.on_nonfinite == "stop"
+    meter, clock = Meter(runtime, list(tasks), stops=stops), runtime.clock
     with (
         summarized(tracker, progress, meter, runtime) as summary,
         profiled(config.train.profile, config.run.dir, runtime, tracker.message) as end_step,
@@ -132,14 +134,15 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                     meter.add(losses, batch)
                 with clock("optimizer"):
                     norm = runtime.clip(model, config.optim.clip_norm)
-                    optimizer.step()
+                    if stepper.agreement.allows(norm):
+                        optimizer.step()
                     optimizer.zero_grad()
                 stepper.look_back()
                 progress.step = step + 1
                 meter.close(progress.step, norm, order.size(step))
                 tracker.step(progress.step, order.size(step))
                 if progress.step % config.track.every_steps == 0:
-                    tracker.log(meter.record() | stepper.record(), progress.step)
+                    tracker.log(meter.record() | stepper.agreement.record(), progress.step)
                 end_step()
                 if meter.stop or progress.step == epoch_end:
                     break
@@ -160,7 +163,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         if progress.best_step is not None:
             read_weights(runtime.unwrap(model), checkpoints.whole(progress.best_step))
         summary.update(evaluation.summary(model, ("val", "test")), num_parameters=sizes)
-        if rest := meter.end() | stepper.record():
+        if rest := meter.end() | stepper.agreement.record():
             tracker.log(rest, progress.step)
     return runtime.on_main(lambda: show(summary, "test"))
 

@@ -99,11 +99,16 @@ def full() -> dict[str, dict]:
     return found
 
 
-def run(cases: dict[str, dict], folder: Path, timeout: int) -> dict[tuple[str, int, int], Result]:
-    described = {name: {"config": tree, "num_steps": STEPS} for name, tree in cases.items()}
-    (folder / "cases.json").write_text(json.dumps(described))
+def described(cases: dict[str, dict]) -> dict[str, dict]:
+    return {name: {"config": tree, "num_steps": STEPS} for name, tree in cases.items()}
+
+
+def run(
+    cases: dict[str, dict], folder: Path, timeout: int, world_sizes: tuple[int, ...] = (1, 2, 4)
+) -> dict[tuple[str, int, int], Result]:
+    (folder / "cases.json").write_text(json.dumps(cases))
     done = subprocess.run(
-        [sys.executable, str(WORKER), str(folder), "1", "2", "4"],
+        [sys.executable, str(WORKER), str(folder), *map(str, world_sizes)],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -139,7 +144,7 @@ def check(results: dict[tuple[str, int, int], Result], names: list[str]) -> None
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Result]:
-    return run(pairwise(), tmp_path_factory.mktemp("balancing"), 500)
+    return run(described(pairwise()), tmp_path_factory.mktemp("balancing"), 500)
 
 
 def test_every_method_makes_the_steps_of_one_process(results) -> None:
@@ -156,6 +161,39 @@ def test_methods_differ(results) -> None:
     assert all(not np.allclose(a, b) for a, b in itertools.combinations(found, 2))
 
 
+def failing() -> dict[str, dict]:
+    """A task a million times as loud as the others; a NaN in the loss of one, on one process."""
+    found = {}
+    for method in Balancing.types():
+        tree = config(method, "representation", "keep", "hard", 3)
+        loud = {**TASKS, "value": {**TASKS["value"], "weight": 1e6}}
+        found[f"{method}-loud"] = {"config": {**tree, "tasks": loud}, "num_steps": 4}
+    for policy, method in itertools.product(
+        ("skip_step", "skip_task"), ("equal", "upgrad", "famo")
+    ):
+        tree = config(method, "representation", "keep", "hard", 3)
+        tree["train"] = {**tree["train"], "on_nonfinite": policy}
+        poison = {"task": "segment", "at": 2}
+        found[f"{method}-{policy}"] = {"config": tree, "num_steps": 6, "poison": poison}
+    return found
+
+
+def test_a_task_that_explodes_or_fails_on_one_process_leaves_all_with_the_same_numbers(
+    tmp_path,
+) -> None:
+    found = run(failing(), tmp_path, 500, world_sizes=(2,))
+    for name in failing():
+        first, other = (weights_of(found[name, 2, rank]) for rank in (0, 1))
+        assert np.array_equal(first, other), name
+        assert np.isfinite(first).all(), name
+    skipped = {n: r for (n, _, rank), r in found.items() if rank == 0 and "skip" in n}
+    for name, result in skipped.items():
+        lost = [k for k in result if k.startswith("train/segment/loss/")]
+        assert len(lost) == 5, name  # one of six is no number
+    tasks, steps = (weights_of(skipped[f"equal-skip_{what}"]) for what in ("task", "step"))
+    assert not np.array_equal(tasks, steps)
+
+
 @pytest.mark.soak
 def test_the_whole_grid_makes_the_steps_of_one_process(tmp_path) -> None:
-    check(run(full(), tmp_path, 7200), list(full()))
+    check(run(described(full()), tmp_path, 7200), list(full()))

@@ -3,6 +3,7 @@
 usage: python worker.py OUT_DIR [W ...]   (reads OUT_DIR/cases.json, writes OUT_DIR/CASE.W.RANK.npz)
 """
 
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -26,15 +27,18 @@ from job.step import Stepper, warm_up
 from mtl.graphs.cache import open_graph
 from mtl.loaders.stream import build_stream
 from mtl.models.multitask import build_model
-from mtl.tasks.bound import bind_tasks
+from mtl.tasks.bound import BoundTask, bind_tasks
 
 WORLD_SIZES = (1, 2, 3, 4)
 
 
-def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, np.ndarray]:
+def run_case(case: dict[str, Any], runtime: Runtime) -> dict[str, np.ndarray]:
     """Return the gradient of the first step and, after some steps, weights and metrics."""
+    config, num_steps = read(case["config"], []), case["num_steps"]
     store = open_graph(config.graph)
     tasks = bind_tasks(config.tasks, store)
+    if (poison := case.get("poison")) and runtime.rank == runtime.world_size - 1:
+        break_loss(tasks[poison["task"]], poison["at"])
     stream = build_stream(
         config.loader,
         store,
@@ -48,10 +52,19 @@ def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, n
     model, optimizer = runtime.prepare(model, build_optimizer(config.optim, model))
     warm_up(model, stream.loader([None]), runtime)
     counts, per_epoch = stream.loader.num_targets_of, stream.order.steps_per_epoch
-    stepper = Stepper(model, tasks, config.balancing, runtime, config.run.seed, counts, per_epoch)
+    stepper = Stepper(
+        model,
+        tasks,
+        config.balancing,
+        runtime,
+        config.run.seed,
+        counts,
+        per_epoch,
+        config.train.on_nonfinite,
+    )
     rounds = len(stream.order.share(0, runtime.rank, runtime.world_size))
     stepper.choose_memory(stream.loader([0]), rounds)
-    meter = Meter(runtime, list(tasks))
+    meter = Meter(runtime, list(tasks), stops=config.train.on_nonfinite == "stop")
     inner = runtime.unwrap(model)
     out: dict[str, np.ndarray] = {}
     first = stream.order.steps_per_epoch - 1  # the short step at the end of an epoch, then others
@@ -62,7 +75,8 @@ def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, n
             trained = ((n, p) for n, p in inner.named_parameters() if p.requires_grad)
             out |= {f"grad/{n}": p.grad.numpy().copy() for n, p in trained}
         norm = runtime.clip(model, config.optim.clip_norm)
-        optimizer.step()
+        if stepper.agreement.allows(norm):
+            optimizer.step()
         optimizer.zero_grad()
         stepper.look_back()
         meter.close(step, norm, stream.order.size(step))
@@ -73,12 +87,23 @@ def run_case(config: JobConfig, runtime: Runtime, num_steps: int) -> dict[str, n
     return out | {key: np.array(value) for key, value in flat.items()}
 
 
+def break_loss(task: BoundTask, at: int) -> None:
+    """Have a task's loss be NaN in its n-th call that has a label."""
+    whole, calls = task.loss_sum, itertools.count()
+
+    def broken(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        loss = whole(prediction, target)
+        return loss * float("nan") if len(target) and next(calls) == at else loss
+
+    object.__setattr__(task, "loss_sum", broken)
+
+
 def run_rank(cases: dict[str, Any], out: Path) -> None:
     """Run all cases as one of several processes."""
     with Runtime("fp64") as runtime:
         torch.set_num_threads(1)
         for name, case in cases.items():
-            result = run_case(read(case["config"], []), runtime, case["num_steps"])
+            result = run_case(case, runtime)
             np.savez(out / f"{name}.{runtime.world_size}.{runtime.rank}.npz", **result)
 
 

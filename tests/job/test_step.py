@@ -17,9 +17,9 @@ from torchjd.aggregation import (
 from torchjd.autojac import mtl_backward
 
 from job.clock import Clock, CpuTimer
-from job.gramian import AtRepresentation
+from job.gramian import AtRepresentation, conflicts
 from job.runtime import NonFiniteError
-from job.step import Stepper, conflicts
+from job.step import Stepper
 from mtl.balancing import Balancing
 from mtl.collective import Alone
 from mtl.errors import ConfigError
@@ -53,7 +53,7 @@ EXACT = {"rtol": 1e-9, "atol": 1e-12}
 class Runtime(Alone):
     """One process on the CPU, in double precision."""
 
-    device, loss_scale = torch.device("cpu"), 1.0
+    device, loss_scale, precision = torch.device("cpu"), 1.0, "fp64"
 
     def __init__(self):
         self.clock = Clock(CpuTimer())
@@ -96,10 +96,10 @@ def model_of(store, tasks, sharing: str = "hard", dropout: float = 0.3) -> nn.Mo
     return build_model(model, store, tasks).double()
 
 
-def stepper_of(model, store, tasks, stream: Stream, **balancing) -> Stepper:
+def stepper_of(model, store, tasks, stream: Stream, policy: str = "stop", **balancing) -> Stepper:
     counts, epoch = stream.loader.num_targets_of, stream.order.steps_per_epoch
     options = Balancing.read(balancing)
-    stepper = Stepper(model, tasks, options, Runtime(), 5, counts, epoch)
+    stepper = Stepper(model, tasks, options, Runtime(), 5, counts, epoch, policy)
     rounds = stream.order.microbatches_per_step
     stepper.choose_memory(stream.loader([0]), rounds)
     return stepper
@@ -127,7 +127,7 @@ def task_gradients(store, tasks, sharing: str, read: str, step: int = 0) -> torc
         stepper = stepper_of(model, store, tasks, stream, type="equal")
         ((_, batches),) = stream.steps(step, step + 1)
         for batch in batches:
-            loss = stepper._forward(model, batch)[i] * stepper._task_weights[i]
+            loss = stepper._forward(model, batch).losses[i] * stepper._task_weights[i]
             loss.backward(retain_graph=True)
             if read == "representation":
                 named = model.representation.values()
@@ -179,7 +179,8 @@ def test_the_trunk_moves_as_under_torchjds_mtl_backward(store, tasks):
     step_of(stepper, stream)
     found = gradient(model)
     batch = stream.loader([0])
-    losses = [w * part for w, part in zip((1, 2, 1), stepper._forward(model, batch), strict=True)]
+    parts = zip(stepper._task_weights, stepper._forward(model, batch).losses, strict=True)
+    losses = [weight * loss for weight, loss in parts]
     mtl_backward(losses, features=list(model.representation.values()), parallel_chunk_size=1)
     jac = {n: p.jac for n, p in model.named_parameters() if hasattr(p, "jac") and "bottom" in n}
     matrix = torch.cat([rows.flatten(1) for rows in jac.values()], 1)
@@ -211,9 +212,9 @@ def test_looking_at_conflicts_changes_nothing(store, tasks, sharing):
         stepper = stepper_of(model, store, tasks, stream, type="equal", conflicts_every=every)
         step_of(stepper, stream)
         found.append(gradient(model))
-        record = stepper.record()
+        record = stepper.agreement.record()
         assert bool(record) == (every is not None and sharing in WITH)
-        assert not stepper.record()
+        assert not stepper.agreement.record()
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
@@ -238,6 +239,44 @@ def test_a_nan_in_one_task_stops_the_step_before_its_backward(store, tasks):
     with pytest.raises(NonFiniteError, match="step 0: the loss of churn, or its gradient, is not"):
         step_of(stepper, stream)
     assert not gradient(model)
+
+
+@pytest.mark.parametrize("method", ["equal", "upgrad", "mgda", "famo", "uncertainty"])
+@pytest.mark.parametrize("accumulate", ["keep", "recompute"])
+def test_a_task_without_finite_numbers_is_left_out_and_its_head_stays(
+    store, tasks, method, accumulate
+):
+    own = {} if Balancing.named(method).needs == "nothing" else {"accumulate": accumulate}
+    stream, model = stream_of(store, tasks), model_of(store, tasks)
+    stepper = stepper_of(model, store, tasks, stream, policy="skip_task", type=method, **own)
+    with torch.no_grad():
+        model.heads["churn"].linear.bias.fill_(float("nan"))
+    step_of(stepper, stream)
+    found = gradient(model)
+    assert not any(g.any() for name, g in found.items() if "heads.churn" in name)
+    norm = torch.cat([g.flatten() for g in found.values()]).norm()
+    assert norm.isfinite()
+    assert norm > 0
+    assert stepper.agreement.allows(norm)
+    assert stepper.agreement.record()["train/churn/not_finite_at_step"] == 0
+
+
+@pytest.mark.parametrize("method", ["equal", "upgrad", "famo", "uncertainty"])
+def test_a_step_without_finite_numbers_is_skipped_but_not_for_ever(store, tasks, method):
+    stream, model = stream_of(store, tasks), model_of(store, tasks)
+    stepper = stepper_of(model, store, tasks, stream, policy="skip_step", type=method)
+    with torch.no_grad():
+        model.heads["churn"].linear.bias.fill_(float("nan"))
+    before = {n: x.clone() for n, x in stepper.balancer.state().items()}
+    step_of(stepper, stream)
+    stepper.look_back()
+    after = stepper.balancer.state()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    bad = torch.tensor(float("nan"))
+    assert [stepper.agreement.allows(bad) for _ in range(100)] == [False] * 100
+    assert stepper.agreement.record()["train/skipped_steps"] == 100
+    with pytest.raises(NonFiniteError, match="101 steps in a row"):
+        stepper.agreement.allows(bad)
 
 
 def test_a_jacobian_that_is_too_large_is_refused_with_its_size(store, tasks):
@@ -265,7 +304,7 @@ def test_loss_scaling_leaves_the_gramian_as_it_is(store, tasks):
     stepper = stepper_of(model, store, tasks, stream, type="equal")
     grams = []
     for scale in (1.0, 2.0**16):
-        losses = stepper._forward(model, stream.loader([0]))
+        losses = stepper._forward(model, stream.loader([0])).losses
         gradients = AtRepresentation(model, len(tasks), scale)
         gradients.add(losses, [True] * len(tasks))
         grams.append(gradients.gramian())
