@@ -88,11 +88,11 @@ class Stepper:
         self._facts = Facts(step=0, epoch=0, present=torch.zeros(len(tasks), dtype=torch.bool))
         self._gradients()  # what does not fit shows before the training
 
-    def choose_memory(self, batch: Data, num_microbatches: int) -> str:
+    def choose_memory(self, first: Callable[[], Data], num_microbatches: int) -> str:
         """Decide whether to keep graphs, by what the first microbatch of the training needs.
 
         Args:
-            batch: the microbatch of number 0, so that every start decides alike.
+            first: makes the microbatch of number 0: every start decides alike.
             num_microbatches: of a step, on this process.
 
         Returns:
@@ -104,8 +104,7 @@ class Stepper:
         if options.accumulate != "auto":
             self.keeps = options.accumulate == "keep"
             return ""
-        batch = batch.to(self._runtime.device)
-        forward = partial(self._forward, self._inner, batch)
+        forward = partial(self._forward, self._inner, first().to(self._runtime.device))
         size = num_microbatches * kept_bytes(self._inner, forward)
         self.keeps = size <= options.accumulate_bytes
         how = "kept until its weights are known" if self.keeps else "computed forward twice"

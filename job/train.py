@@ -34,6 +34,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job import rundir
     from job.allocator import keep_freed_memory
     from job.checkpoint import Checkpoints
+    from job.conflicts import draw_or_say
     from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
     from job.initial import begin_with, freeze
@@ -87,7 +88,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         config.train.on_nonfinite,
     )
     rounds = len(order.share(0, runtime.rank, runtime.world_size))
-    memory = stepper.choose_memory(stream.loader([0]), rounds)
+    memory = stepper.choose_memory(lambda: stream.loader([0]), rounds)
     state = TrainState(model, optimizer, runtime, stepper.balancer)
     progress, num_steps = state.progress, config.train.epochs * order.steps_per_epoch
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
@@ -165,6 +166,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         summary.update(evaluation.summary(model, ("val", "test")), num_parameters=sizes)
         if rest := meter.end() | stepper.agreement.record():
             tracker.log(rest, progress.step)
+        runtime.on_main(lambda: draw_or_say(config.run.dir, tracker.message))
     return runtime.on_main(lambda: show(summary, "test"))
 
 

@@ -63,7 +63,7 @@ def run_case(case: dict[str, Any], runtime: Runtime) -> dict[str, np.ndarray]:
         config.train.on_nonfinite,
     )
     rounds = len(stream.order.share(0, runtime.rank, runtime.world_size))
-    stepper.choose_memory(stream.loader([0]), rounds)
+    stepper.choose_memory(lambda: stream.loader([0]), rounds)
     meter = Meter(runtime, list(tasks), stops=config.train.on_nonfinite == "stop")
     inner = runtime.unwrap(model)
     out: dict[str, np.ndarray] = {}

@@ -67,6 +67,19 @@ def test_the_same_command_continues_to_the_last_bit(nproc, stopped, uninterrupte
     assert metrics(folder) == metrics(uninterrupted[nproc])
 
 
+@pytest.mark.parametrize(("method", "nproc"), [("gradnorm", 2), ("famo", 1)])
+def test_what_a_balancing_remembers_goes_on_to_the_last_bit(method, nproc, train, tmp_path):
+    job = [*JOB[:3], "train.epochs=1", f"balancing.type={method}"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    assert train(whole, *job, nproc=nproc).code == 0
+    assert train(parts, *job, nproc=nproc, stop_at=7).codes == [75] * nproc
+    assert train(parts, *job, nproc=nproc).code == 0
+    assert weights(parts).read_bytes() == weights(whole).read_bytes()
+    assert metrics(parts) == metrics(whole)
+
+
 @pytest.mark.parametrize("step", [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH])
 def test_a_stop_at_the_end_of_an_epoch_loses_neither_evaluation_nor_results(
     step, uninterrupted, train, tmp_path

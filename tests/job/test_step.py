@@ -101,7 +101,7 @@ def stepper_of(model, store, tasks, stream: Stream, policy: str = "stop", **bala
     options = Balancing.read(balancing)
     stepper = Stepper(model, tasks, options, Runtime(), 5, counts, epoch, policy)
     rounds = stream.order.microbatches_per_step
-    stepper.choose_memory(stream.loader([0]), rounds)
+    stepper.choose_memory(lambda: stream.loader([0]), rounds)
     return stepper
 
 
@@ -295,8 +295,8 @@ def test_auto_keeps_graphs_that_fit(store, tasks):
     made_again = stepper_of(model, store, tasks, stream, type="upgrad", accumulate_bytes=1000)
     assert kept.keeps
     assert not made_again.keeps
-    assert "computed forward twice" in made_again.choose_memory(stream.loader([0]), 3)
-    assert not made_again.choose_memory(stream.loader([0]), 1)
+    assert "computed forward twice" in made_again.choose_memory(lambda: stream.loader([0]), 3)
+    assert not made_again.choose_memory(lambda: stream.loader([0]), 1)
 
 
 def test_loss_scaling_leaves_the_gramian_as_it_is(store, tasks):
