@@ -122,7 +122,6 @@ class MicrobatchLoader(NeighborLoader):
             seeds,
             self.split,
             int(begin_state(sampler.seed, key)[0]),
-            disjoint=sampler.disjoint,
             temporal=sampler.temporal is not None,
             seed_time=self._seed_time,
         )

@@ -27,7 +27,6 @@ class Request:
         seeds: of each group.
         split: which of the seeds a task reads.
         key: of the run and the microbatch; negatives follow from it.
-        disjoint: whether every seed has a tree of its own.
         temporal: whether seeds have a time.
         seed_time: of all of them; default: the time of each node or edge.
     """
@@ -40,13 +39,12 @@ class Request:
         split: str,
         key: int,
         *,
-        disjoint: bool,
         temporal: bool,
         seed_time: int | None,
     ) -> None:
         self._topology, self._tasks, self._seeds = topology, tasks, seeds
         self._temporal, self._seed_time = temporal, seed_time
-        self._wanted = Wanted(disjoint=disjoint)
+        self._wanted = Wanted()
         self._rows = {name: task.rows(seeds[task.group], split) for name, task in tasks.items()}
         self.read = {name: seeds[task.group][self._rows[name]] for name, task in tasks.items()}
         """Seeds of each task."""

@@ -9,17 +9,16 @@ Nodes = Int[np.ndarray, " nodes"]
 
 
 class Wanted:
-    """Nodes by type, in the order in which they were asked for.
+    """Nodes by type, in the order in which they were asked for; as of one time each, or of several.
 
-    Args:
-        disjoint: whether every node that is asked for gets a tree of its own, even the same one.
+    Who asks for the same node as of the same time reads the same row.
     """
 
-    def __init__(self, *, disjoint: bool) -> None:
-        self._disjoint = disjoint
+    def __init__(self) -> None:
         self._nodes: dict[str, list[Nodes]] = {}
         self._times: dict[str, list[Nodes]] = {}
         self._places: dict[str, Nodes] = {}
+        self._moments: dict[str, Nodes] = {}
 
     def add(self, node_type: str, nodes: Nodes, time: Nodes | None = None) -> tuple[str, slice]:
         """Ask for nodes; return what `rows` wants to know.
@@ -27,7 +26,7 @@ class Wanted:
         Args:
             node_type: of the nodes.
             nodes: any number, the same again and again if need be.
-            time: of each, where trees are disjoint and time plays a part.
+            time: as of when each is looked at, where time plays a part: for all of a type or none.
         """
         parts = self._nodes.setdefault(node_type, [])
         start = sum(map(len, parts))
@@ -40,15 +39,19 @@ class Wanted:
         """Return the nodes to sample around; nothing is asked for afterwards."""
         found = {}
         for node_type, parts in self._nodes.items():
-            asked = np.concatenate(parts)
-            found[node_type], self._places[node_type] = (
-                (asked, np.arange(len(asked))) if self._disjoint else first_of_each(asked)
-            )
+            asked, times = np.concatenate(parts), self._times.get(node_type)
+            if times is None:
+                first, self._places[node_type] = first_of_each(asked)
+            else:
+                moments = np.concatenate(times)
+                first, self._places[node_type] = first_of_each(numbered(asked, moments))
+                self._moments[node_type] = moments[first]
+            found[node_type] = asked[first]
         return found
 
     def times(self) -> Mapping[str, Nodes] | None:
-        """Return the time of each, if they have one."""
-        return {kind: np.concatenate(parts) for kind, parts in self._times.items()} or None
+        """Return the time of each of `nodes`, if they have one."""
+        return self._moments or None
 
     def rows(self, asked: tuple[str, slice]) -> Nodes:
         """Return where nodes that were asked for stand among those of their type."""
@@ -57,9 +60,15 @@ class Wanted:
 
 
 def first_of_each(asked: Nodes) -> tuple[Nodes, Nodes]:
-    """Return different nodes in the order of their first place, and which one each is."""
-    different, first, which = np.unique(asked, return_index=True, return_inverse=True)
+    """Return where each different number stands first, in their order, and which one each is."""
+    _, first, which = np.unique(asked, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    return different[order], place[which]
+    return first[order], place[which]
+
+
+def numbered(nodes: Nodes, times: Nodes) -> Nodes:
+    """Return a number for each pair of node and time, the same for the same pair."""
+    moments, which = np.unique(times, return_inverse=True)
+    return nodes.astype(np.int64) * max(len(moments), 1) + which

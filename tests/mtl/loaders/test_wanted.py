@@ -13,15 +13,29 @@ from mtl.loaders.wanted import Wanted
 PARTS = st.lists(st.lists(st.integers(0, 9), max_size=8), max_size=4)
 
 
-@given(PARTS, st.booleans())
-def test_everybody_finds_the_nodes_that_he_asked_for(parts, disjoint):
-    wanted = Wanted(disjoint=disjoint)
+@given(PARTS)
+def test_everybody_finds_the_nodes_that_he_asked_for(parts):
+    wanted = Wanted()
     asked = [wanted.add("a", np.array(part, np.int64)) for part in parts]
     nodes = wanted.nodes().get("a", np.empty(0, np.int64))
     for part, its in zip(parts, asked, strict=True):
         assert nodes[wanted.rows(its)].tolist() == part
-    together = [node for part in parts for node in part]
-    assert nodes.tolist() == (together if disjoint else list(dict.fromkeys(together)))
+    assert nodes.tolist() == list(dict.fromkeys(node for part in parts for node in part))
+    assert wanted.times() is None
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), max_size=8), max_size=4))
+def test_a_node_as_of_two_times_stands_there_twice(parts):
+    wanted, asked = Wanted(), []
+    for part in parts:
+        pairs = np.array(part, np.int64).reshape(-1, 2)
+        asked.append(wanted.add("a", pairs[:, 0], pairs[:, 1]))
+    nodes = wanted.nodes().get("a", np.empty(0, np.int64))
+    times = (wanted.times() or {}).get("a", np.empty(0, np.int64))
+    there = list(zip(nodes.tolist(), times.tolist(), strict=True))
+    for part, its in zip(parts, asked, strict=True):
+        assert [there[row] for row in wanted.rows(its)] == part
+    assert there == list(dict.fromkeys(pair for part in parts for pair in part))
 
 
 @given(st.data())
