@@ -5,6 +5,7 @@ Everything sent is read from the run directory, so what was not sent can be sent
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
@@ -19,7 +20,7 @@ from job.mlflow_store import (
     quiet,
     without_password,
 )
-from job.record import parse, write_json
+from job.record import PICTURE, parse, write_json
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,6 +121,9 @@ class MLflowSink:
             self._monitor.finish()
         summary = json.loads((self._run_dir / "summary.json").read_text())
         end_run(self._client, self.run_id, summary)
+        picture = self._run_dir / PICTURE
+        if picture.is_file():  # last: artifacts may be slow, and the rest must not wait for them
+            self._send_files(partial(self._client.log_artifact, self.run_id, str(picture)))
 
     def _run(self) -> None:
         pause = 0.0
@@ -153,10 +157,7 @@ class MLflowSink:
         # A resumed training logs steps again that the run has got already.
         self._sent = {metric.key: metric.step for metric in run.data._metric_objs}
         describe(client, run, state)
-        try:
-            send_files(client, run, self._run_dir)
-        except Exception as error:  # often the artifacts lie elsewhere, closed to this machine
-            self._say(f"{self.uri} took no artifacts: {first_line(error)}")
+        self._send_files(partial(send_files, client, run, self._run_dir))
         self._client = client
         if self._live:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -166,6 +167,12 @@ class MLflowSink:
             )
             self._monitor.start()
         return client
+
+    def _send_files(self, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except Exception as error:  # often the artifacts lie elsewhere, closed to this machine
+            self._say(f"{self.uri} took no artifacts: {first_line(error)}")
 
     def _points(self, line: bytes) -> "Iterator[Metric]":
         from mlflow.entities import Metric

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+PICTURE = "conflicts.png"
+
 
 def cut(path: Path, step: int) -> dict[str, float | None]:
     """Cut off the records after `step` and a half-written last line; step 0 empties the file.

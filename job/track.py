@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from job.mlflow_run import remember_run
 from job.mlflow_sink import MLflowSink, send_run
 from job.progress import Progress
-from job.record import cut, write_json
+from job.record import PICTURE, cut, write_json
 from mtl.errors import UserError
 from mtl.plugin import Options
 
@@ -90,7 +90,8 @@ class Tracker:
             step: Optimizer steps that earlier starts have done; 0 begins anew.
         """
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        (self._run_dir / "summary.json").unlink(missing_ok=True)
+        for of_the_end in ("summary.json", PICTURE):
+            (self._run_dir / of_the_end).unlink(missing_ok=True)
         path = self._run_dir / "metrics.jsonl"
         self._latest = cut(path, step)
         self._file = path.open("a", encoding="utf-8")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from job.mlflow_run import leaves
 from job.mlflow_store import open_client, open_experiment
 from job.progress import Progress, clock
-from job.record import cut
+from job.record import PICTURE, cut
 from job.track import MLflow, Status, Track, Tracker, main, open_tracker
 
 # mlflow, sqlalchemy and their imports warn; our own warnings stay errors.
@@ -109,6 +109,29 @@ def test_run_has_parameters_tags_dataset_and_files(store: str, tmp_path: Path) -
     assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["Cora"]
     files = open_client(store).list_artifacts(run.info.run_id)
     assert {file.path for file in files} == {"config.yaml", "dataset.json"}
+
+
+def test_the_picture_of_conflicts_goes_to_the_run_and_later_where_it_was_missed(
+    closed_port: str, store: str, tmp_path: Path
+) -> None:
+    for uri in (store, closed_port):
+        run_dir = tmp_path / uri[:4]
+        tracker = start(run_dir, uri, lr=0.1)
+        (run_dir / PICTURE).write_bytes(b"png")
+        tracker.finish("finished", {})
+    assert main([str(tmp_path / "http"), "--uri", store, "--experiment", "test"]) == 0
+    for run in runs_of(store):
+        files = open_client(store).list_artifacts(run.info.run_id)
+        assert PICTURE in {file.path for file in files}
+        assert run.info.status == "FINISHED"
+    assert len(runs_of(store)) == 2
+
+
+def test_a_training_that_begins_anew_has_no_picture_of_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / PICTURE).write_bytes(b"png")
+    tracker = start(tmp_path, None)
+    assert not (tmp_path / PICTURE).exists()
+    tracker.finish("stopped", {})
 
 
 def test_another_configuration_from_step_0_is_another_run(store: str, tmp_path: Path) -> None:
