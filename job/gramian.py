@@ -48,7 +48,7 @@ class AtRepresentation:
 
     def add(self, losses: Sequence[Float[Tensor, ""]], labelled: Sequence[bool]) -> None:
         """Take the losses of the last batch."""
-        read = list(self._model.representation.values())
+        read = [x for x in self._model.representation.values() if x.requires_grad]  # not frozen
         chosen = [task for task, has_label in enumerate(labelled) if has_label]
         if not chosen:
             return

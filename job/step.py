@@ -14,6 +14,7 @@ from job.agreement import Agreement, Policy
 from job.gramian import AtParameters, AtRepresentation, Gradients, kept_bytes
 from job.runtime import Runtime
 from mtl.balancing import Balancing, Facts, OnGramian, TwoPhase
+from mtl.errors import ConfigError
 from mtl.models.multitask import MultiTaskModel
 from mtl.tasks.bound import BoundTask
 from mtl.tasks.losses import apart
@@ -84,7 +85,14 @@ class Stepper:
         self.agreement = Agreement(list(self._tasks), runtime, policy)
         self.keeps = True
         """Whether the graphs of all microbatches are kept until the weights are known."""
-        self._done: list[Data] = []
+        self._again: list[Data] = []
+        trained = [parameter.requires_grad for parameter in inner.bottom.parameters()]
+        self._all_trained, self._any_trained = all(trained), any(trained)
+        if isinstance(balancing, OnGramian) and not self._any_trained:
+            raise ConfigError(
+                f"balancing.type: {balancing.type} weighs gradients of what the tasks share, and "
+                "model.freeze leaves nothing of that to train; take equal or static"
+            )
         self._facts = Facts(step=0, epoch=0, present=torch.zeros(len(tasks), dtype=torch.bool))
         self._gradients()  # what does not fit shows before the training
 
@@ -122,7 +130,7 @@ class Stepper:
             NonFiniteError: what the weights depend on is no finite number, and the policy is to
                 stop.
         """
-        self._facts, self._done = self._known(step), []
+        self._facts, self._again = self._known(step), []
         self.agreement.begin()
         wanted = self._options.needs == "gramian" or self._looks(step)
         gradients = self._gradients() if wanted else None
@@ -138,7 +146,7 @@ class Stepper:
         if self._options.looks_back and self.agreement.finite:
             total = self._zeros()
             with torch.no_grad(), self._runtime.clock("balancing"):
-                for batch in self._done:
+                for batch in self._again:
                     total += self._sum_of(self._forward(self._inner, batch))
                 self.balancer.observe_again(self._runtime.sum(total).cpu())
 
@@ -146,7 +154,7 @@ class Stepper:
         """Return whether it is time to look how the gradients agree, and cheap."""
         every = self._options.conflicts_every
         due = every is not None and step % every == 0 and len(self._tasks) > 1
-        return due and self._inner.has_representation
+        return due and self._inner.has_representation and self._any_trained
 
     def _in_one(self, batches: Iterable[Data], gradients: Gradients | None) -> Iterator[Computed]:
         """Descend with weights that are known before; yield the microbatches."""
@@ -162,12 +170,13 @@ class Stepper:
         self, batches: Iterable[Data], gradients: Gradients | None
     ) -> Iterator[Computed]:
         """Find the weights, then run the backward; yield the microbatches."""
-        total, kept = self._zeros(), []
+        total, done, kept = self._zeros(), [], []
         for batch in map(self._moved, batches):
             made = self._first_look(batch, gradients)
             total += self._sum_of(made)
-            self._done.append(batch)
+            done.append(batch)
             kept += [made] if self.keeps else []
+        self._again = done if self._options.looks_back else []
         self._facts = self.agreement.shared(self._facts, total, gradients)
         task_weights = self._zeros()
         if self.agreement.finite:
@@ -175,9 +184,9 @@ class Stepper:
         self.agreement.look(self._facts, task_weights)
         if self.keeps:
             self._descend(torch.stack([self._combined(made, task_weights) for made in kept]).sum())
-            yield from zip(self._done, map(self._told, kept), strict=True)
+            yield from zip(done, map(self._told, kept), strict=True)
         else:
-            for batch, made in self._descents(self._done, task_weights, None):
+            for batch, made in self._descents(done, task_weights, None):
                 yield batch, self._told(made)
 
     def _descents(
@@ -200,7 +209,7 @@ class Stepper:
             with torch.no_grad():
                 made = self._forward(self._inner, batch)
         else:
-            cheap = isinstance(gradients, AtRepresentation)
+            cheap = isinstance(gradients, AtRepresentation) and self._all_trained
             made = self._forward(self._above if cheap else self._inner, batch)
         self._add(gradients, made, batch)
         return made

@@ -279,6 +279,31 @@ def test_a_step_without_finite_numbers_is_skipped_but_not_for_ever(store, tasks,
         stepper.agreement.allows(bad)
 
 
+@pytest.mark.parametrize("accumulate", ["keep", "recompute"])
+def test_what_is_frozen_has_no_say(store, tasks, accumulate):
+    """Of mmoe with a frozen trunk the experts' outputs alone are left of the representation."""
+    grams = []
+    for frozen in ("bottom.trunk", "bottom.projection"):
+        stream, model = stream_of(store, tasks), model_of(store, tasks, "mmoe")
+        for name, parameter in model.named_parameters():
+            both = frozen == "bottom.trunk" and name.startswith("bottom.projection")
+            parameter.requires_grad_(not (name.startswith(frozen) or both))
+        stepper = stepper_of(model, store, tasks, stream, type="upgrad", accumulate=accumulate)
+        step_of(stepper, stream)
+        grams.append(stepper._facts.gramian)
+    assert (grams[0].diagonal() < grams[1].diagonal()).all()
+
+
+def test_nothing_shared_to_train_is_refused_by_what_needs_gradients_of_it(store, tasks):
+    stream, model = stream_of(store, tasks), model_of(store, tasks)
+    model.bottom.requires_grad_(requires_grad=False)
+    with pytest.raises(ConfigError, match=r"balancing\.type: mgda weighs gradients of what"):
+        stepper_of(model, store, tasks, stream, type="mgda")
+    stepper = stepper_of(model, store, tasks, stream, type="equal", conflicts_every=1)
+    step_of(stepper, stream)
+    assert not stepper.agreement.record()
+
+
 def test_a_jacobian_that_is_too_large_is_refused_with_its_size(store, tasks):
     stream, model = stream_of(store, tasks), model_of(store, tasks)
     with pytest.raises(
