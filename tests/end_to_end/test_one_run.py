@@ -49,6 +49,13 @@ def test_mlflow_has_the_metrics_the_parameters_and_the_tags(mlflow_runs, run_dir
     assert run.data.tags["world_size"] == "4"
 
 
+def test_the_run_ends_with_a_picture_of_conflicts_and_mlflow_has_it(job, mlflow_runs, run_dir):
+    assert (run_dir / "conflicts.png").read_bytes().startswith(b"\x89PNG")
+    client = open_client(f"sqlite:///{job[1] / 'mlflow.db'}")
+    files = {file.path for file in client.list_artifacts(mlflow_runs[0].info.run_id)}
+    assert files == {"config.yaml", "dataset.json", "conflicts.png"}
+
+
 def test_each_metric_is_recorded_once_a_step_and_steps_rise(run_dir):
     records = [json.loads(x) for x in (run_dir / "metrics.jsonl").read_text().splitlines()]
     steps = [record["step"] for record in records]
