@@ -68,15 +68,20 @@ class Mixed:
         )
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Training seeds of each group."""
+        return self._bound[2]
+
+    @property
     def rates(self) -> dict[str, float]:
         """Rates at which a step holds as many seeds of one group as of another."""
-        sizes = self._bound[2]
+        sizes = self.sizes
         middle = median_low(sizes.values())
         return {group: middle / size for group, size in sizes.items()}
 
     def seeds(self) -> dict[str, int]:
         """Return how many seeds of a mixed step each task reads."""
-        _, bound, sizes = self._bound
+        bound, sizes = self._bound[1], self.sizes
         return {
             name: round(self.batch_size / len(sizes) * len(task.seeds("train")) / sizes[task.group])
             for name, task in bound.items()
