@@ -187,6 +187,14 @@ def test_a_loss_of_0_leaves_the_weights_of_the_others_alone(weigh, facts):
         assert weights[:3].all()
 
 
+@pytest.mark.parametrize("method", ["uncertainty", "imtl_l"])
+def test_a_loss_of_0_does_not_drive_a_learned_scale_away(method, weigh, facts):
+    solved = facts(torch.eye(4).double(), losses=doubles(1, 2, 3, 0))
+    first, *_, last = weigh(method, [solved] * 100, lr=0.1)
+    assert last[3] == first[3]
+    assert torch.allclose(last[:3] / last[0], doubles(1, 1 / 2, 1 / 3), rtol=0.1)
+
+
 def test_each_number_under_adam_moves_as_if_it_were_alone():
     gradients = random_jacobian(2)[:, :6].T
     ours, lr = Adam(torch.zeros(4, dtype=torch.float64), 0.1, weight_decay=0.2), 0.1
