@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.data import Data
+from torchmetrics import Metric
 
 from job.comparison import sign
 from job.config import JobConfig
@@ -37,9 +38,7 @@ class TaskScore:
 
     def __init__(self, bound: BoundTask) -> None:
         self.bound = bound
-        self._metrics = {
-            n: metric.set_dtype(torch.float64) for n, metric in bound.metrics().items()
-        }
+        self._metrics = {n: _alone(metric) for n, metric in bound.metrics().items()}
         self._sum, self._count = 0.0, 0.0
 
     def update(self, prediction: Float[Tensor, "rows outputs"], seeds: np.ndarray) -> None:
@@ -69,6 +68,21 @@ class TaskScore:
             if not caught:
                 values[name] = value
         return values
+
+
+def _alone(metric: Metric) -> Metric:
+    """Return a metric in float64 that asks no other process: each has every example already.
+
+    By itself torchmetrics would add up the states of all: W copies of every example, gathered from
+    the CPU, which NCCL cannot.
+    """
+    metric.set_dtype(torch.float64)
+    metric.distributed_available_fn = _never
+    return metric
+
+
+def _never() -> bool:
+    return False
 
 
 @contextmanager
