@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mtl.graphs.writer import GraphWriter
+from mtl.models.encoders import Encoder
 from mtl.models.sharing import Sharing
+from mtl.tasks import Task
+from mtl.tasks._labelled import LabelTask
 
 WORKER = Path(__file__).with_name("worker.py")
 TASKS = {
@@ -66,6 +70,11 @@ GRAPH_TASKS = {
     "other": {"type": "graph_multilabel", "label": "y", "split": "other", "pool": "sum"},
     "bonds": {"type": "link_prediction", "num_candidates": 5, "hits": [1]},
 }
+UNLABELLED: dict[str, dict[str, Any]] = {
+    "feature_reconstruction": {},
+    "link_prediction": {"num_candidates": 5, "hits": [1]},
+}
+"""Options of the tasks that read no label: a new one has to be named here."""
 SPARSE = {"missing": 0.6, "num_features": 8}
 CUSTOMERS = {"type": "synthetic", "num_nodes": 120, **SPARSE}
 MARKET = {
@@ -165,6 +174,16 @@ CASES = {
 }
 
 
+def all_kinds() -> dict[str, dict[str, Any]]:
+    """Return a task of every kind on the graph of `write_all_kinds`."""
+    found = {}
+    for kind in Task.types():
+        task = Task.named(kind)
+        more = {"label": task.kind} if issubclass(task, LabelTask) else UNLABELLED[kind]
+        found[f"a_{kind}"] = {"type": kind, **more}
+    return found
+
+
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file that describes all cases."""
@@ -176,8 +195,45 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for encoder, sharing, batches in (("gin", "hard", (8, 24)), ("gat", "mmoe", (6, 20)))
     }
-    path.write_text(json.dumps(CASES | molecules))
+    folder = write_all_kinds(tmp_path_factory.mktemp("all_kinds") / "graph")
+    sharings, encoders = Sharing.types(), Encoder.types()
+    every = {
+        f"all-kinds-{i}": case(
+            all_kinds(),
+            {"type": "folder", "path": str(folder)},
+            encoders[i % len(encoders)],
+            sharings[i % len(sharings)],
+            BATCHES[i % len(BATCHES)],
+        )
+        for i in range(max(len(sharings), len(encoders)))
+    }
+    path.write_text(json.dumps(CASES | molecules | every))
     return path
+
+
+def write_all_kinds(folder: Path) -> Path:
+    """Write twenty rings; atoms, bonds and molecules have labels, each called as its kind."""
+    rng, bond = np.random.default_rng(0), ("atom", "bond", "atom")
+    sizes = rng.integers(3, 6, 20)
+    first, atoms = np.append(0, np.cumsum(sizes)), np.arange(sizes.sum())
+    start = np.repeat(first[:-1], sizes)
+    following = start + (atoms - start + 1) % np.repeat(sizes, sizes)
+    writer = GraphWriter(folder, name="all")
+    writer.add_nodes("atom", len(atoms), rng.random((len(atoms), 5), np.float32))
+    ends = np.append(atoms, following), np.append(following, atoms)
+    features = rng.random((len(ends[0]), 3), np.float32)
+    writer.add_edges(bond, *ends, features=features, reverse=bond)
+    writer.add_collection("molecule", "atom", first)
+    for owner, rows in (("atom", len(atoms)), (bond, len(features)), ("molecule", 20)):
+        classes, values = rng.integers(2, size=rows), rng.random(rows)
+        known = rng.random(rows) < 0.5
+        writer.add_label(owner, "class", "class", np.where(known, classes, -1), num_classes=2)
+        writer.add_label(owner, "regression", "regression", np.where(known, values, np.nan))
+        several = rng.choice([0, 1, -1], (rows, 2), p=[0.3, 0.2, 0.5])
+        writer.add_label(owner, "multilabel", "multilabel", several, num_classes=2)
+        writer.add_split(owner, "split", rng.choice([1, 2, 3], rows, p=[0.6, 0.2, 0.2]))
+    writer.finish()
+    return folder
 
 
 def write_molecules(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """N processes compute what one process computes over the same microbatches (fp64, dropout on)."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,21 @@ def test_metrics_are_equal_on_any_number_of_processes(results: Results, world_si
             np.testing.assert_allclose(part(result, "val/"), alone, rtol=1e-9, err_msg=name)
             mine, first = part(result, "val/"), part(results[name, size, 0], "val/")
             assert np.array_equal(mine, first), (name, rank)
+
+
+def test_every_task_has_a_case_with_every_sharing_and_every_encoder(cases: Path) -> None:
+    from mtl.models.encoders import Encoder
+    from mtl.models.sharing import Sharing
+    from mtl.tasks import Task
+
+    kinds = Task.types()
+    for section, names in (("sharing", Sharing.types()), ("encoder", Encoder.types())):
+        found = {
+            (case["config"]["model"][section]["type"], task["type"])
+            for case in json.loads(cases.read_text()).values()
+            for task in case["config"]["tasks"].values()
+        }
+        assert set(product(names, kinds)) - found == set()
 
 
 def test_some_microbatches_hold_no_label_of_a_task(cases: Path) -> None:
