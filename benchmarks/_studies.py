@@ -24,6 +24,7 @@ class Study:
         alone_overrides: what trains one task alone; TASK and METRIC stand for it.
         without_others: whether alone the other tasks are left out of the configuration.
         seed_overrides: what else than `run.seed` follows the seed; SEED stands for it.
+        extra: overrides of all trainings; ROOT stands for the folder of the data.
         epochs: of a training that is timed.
     """
 
@@ -37,6 +38,7 @@ class Study:
     alone_overrides: Sequence[str] = ()
     without_others: bool = True
     seed_overrides: Sequence[str] = ()
+    extra: Sequence[str] = ()
     epochs: int = 10
 
     def timed(self, *, quick: bool) -> list[str]:
@@ -53,6 +55,7 @@ class Study:
         config = str(ROOT / "job" / "configs" / self.config)
         common = [f"graph.root={data / self.root}", "track.mlflow=null", f"run.seed={seed}"]
         common += [override.replace("SEED", str(seed)) for override in self.seed_overrides]
+        common += [override.replace("ROOT", str(data / self.root)) for override in self.extra]
         return [config, *common, *self._of(system)]
 
     def scores(self, task: str, summaries: Sequence[Summary]) -> list[float]:
@@ -96,6 +99,7 @@ STUDIES = (
         root=".",
         tasks={"topic": "accuracy", "cites": "auroc"},
         judged=("topic",),
+        shares=("hard",),
         alone_overrides=("evaluate.select=TASK/METRIC",),
         without_others=False,
     ),
