@@ -45,7 +45,7 @@ class Weighted(OfGramian):
     Args:
         weigh: a TorchJD weighting that does not care for the Gramian's scale. It is given one
             whose trace is 1: some take a trace below 1e-4 for 0 (at the representation it falls
-            with the number of seeds; the quick start's is 1e-3 at 140 seeds), and then CAGrad's
+            with the number of seeds; the quick start's is 1e-3 at 512 seeds), and then CAGrad's
             weights are all 0, UPGrad's and DualProj's all equal.
     """
 

@@ -101,6 +101,17 @@ def test_a_preference_is_torchjds_pref_vector_among_the_tasks_with_a_gradient(me
     assert not torch.allclose(theirs, WEIGHTINGS[method]()(jacobian[rows] @ jacobian[rows].T))
 
 
+def test_the_preference_of_stch_is_torchjds_among_the_tasks_that_are_present(weigh, facts):
+    wanted, losses = torch.tensor([[0.1, 0.7, 2.0, 0.5], [3, 1, 0, 2]], dtype=torch.float64)
+    rows = torch.tensor([0, 1, 3])
+    present = torch.tensor([True, True, False, True])
+    preference = dict(zip(NAMES[:4], wanted.tolist(), strict=True))
+    step = facts(torch.eye(4).double(), losses=losses, present=present)
+    (ours,) = weigh("stch", [step], NAMES[:4], preference=preference)
+    theirs = derivative(scalarization.STCH(0.1, weights=wanted[rows]), losses[rows])
+    assert torch.allclose(ours[rows], theirs)
+
+
 @pytest.mark.parametrize(
     ("method", "scalarizer"),
     [("geometric_mean", scalarization.GeometricMean()), ("stch", scalarization.STCH(0.1))],
