@@ -60,15 +60,30 @@ def check_form(result, name):
 def run_quickly(name, folder):
     done = start(name, "--quick", "--json", str(folder / "result.json"))
     assert done.returncode == 0, done.stdout + done.stderr
-    check_form(json.loads((folder / "result.json").read_text()), name)
+    result = json.loads((folder / "result.json").read_text())
+    check_form(result, name)
+    return result
 
 
 def test_the_sampler_benchmark_runs_and_writes_its_json(tmp_path):
     run_quickly("sampler", tmp_path)
 
 
+def test_what_goes_wrong_silently_is_measured_and_ours_is_exact(tmp_path):
+    result = run_quickly("silent_failures", tmp_path)
+    verdicts = {row["pattern"]: row["verdict"] for row in result["rows"]}
+    wrong = {name for name, verdict in verdicts.items() if verdict != "exact"}
+    assert len(wrong) == 10
+    assert "mean of each process's mean, 100 labels and 4" in wrong
+    assert not {name for name in wrong if name.startswith("ours")}
+    assert [verdict for _, _, verdict in result["bars"].values()] == ["met"] * 3
+
+
+OF_THEIR_OWN = ("sampler", "silent_failures", "smoke")
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in ("sampler", "smoke")])
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in OF_THEIR_OWN])
 def test_every_benchmark_runs_and_writes_its_json(name, tmp_path):
     run_quickly(name, tmp_path)
 
