@@ -171,7 +171,7 @@ def test_rough_gramians_have_finite_weights_without_a_warning(method, kind, weig
 
 @METHODS
 def test_losses_of_0_and_of_any_size_have_finite_weights(method, weigh, facts):
-    scales = [[0, 0, 0, 0], [0, 1, 2, 3], [1e9, 1, 1e-9, 0], [1e30, 1e-30, 1, 1], [0, 1, 2, 3]]
+    scales = [[0] * 4, [0, 1, 2, 3], [1e9, 1, 1e-9, 0], [1e30, 1e-30, 1, 1], [0] * 4, [1] * 4]
     steps = [
         facts(torch.eye(4).double(), step=step, epoch=step, losses=torch.tensor(losses).double())
         for step, losses in enumerate(scales)
