@@ -93,9 +93,19 @@ class TrainState:
         scalars = json.loads((folder / SCALARS).read_text())
         read_weights(self.runtime.unwrap(self.model), folder)
         self._read_moments(load_file(folder / OPTIMIZER), scalars["param_groups"])
-        self.balancer.load(load_file(folder / BALANCER))
+        self._read_balancer(folder)
         self.runtime.scaler_state = scalars["scaler"]
         vars(self.progress).update(scalars["progress"])
+
+    def _read_balancer(self, folder: Path) -> None:
+        found, wanted = load_file(folder / BALANCER), self.balancer.state()
+        shapes = [{n: tuple(x.shape) for n, x in state.items()} for state in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise ConfigError(
+                f"run.dir: {folder} holds another balancing, or other tasks: its memory is "
+                f"{shapes[0]}, here it is {shapes[1]}"
+            )
+        self.balancer.load(found)
 
     def _trained(self) -> list[str]:
         """Return the names of the weights that the optimizer holds, in its order."""

@@ -78,6 +78,9 @@ def test_what_a_balancing_remembers_goes_on_to_the_last_bit(method, nproc, train
     assert train(parts, *job, nproc=nproc).code == 0
     assert weights(parts).read_bytes() == weights(whole).read_bytes()
     assert metrics(parts) == metrics(whole)
+    other = train(parts, *job[:-1], "train.epochs=2", "balancing.type=dwa", nproc=nproc)
+    assert other.code == 64
+    assert "holds another balancing" in other.stderr
 
 
 @pytest.mark.parametrize("step", [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH])
