@@ -19,7 +19,8 @@ RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$TORCH"
 
 WORKDIR /app
 COPY pyproject.toml ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
+RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    print(*project['dependencies'], *project['optional-dependencies']['solvers'], sep='\n')" > /tmp/requirements.txt \
  && pip install --requirement /tmp/requirements.txt "setuptools>=77"
 
 COPY README.md LICENSE ./
