@@ -32,7 +32,9 @@ PHOTO = replace(
     extra=(
         "graph={type: amazon, name: Photo, root: ROOT}",
         "tasks.topic.split=random",
-        "loader.rates={node__to__node: 0.1}",
+        "loader.rates={node__to__node: 0.05, node: 4}",
+        "train.epochs=15",
+        "evaluate.every_epochs=3",
     ),
 )
 OEWN = Study(
