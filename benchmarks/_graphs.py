@@ -30,7 +30,7 @@ class PowerLaw:
     num_edges: int
     num_features: int = 100
     num_classes: int = 47
-    num_labels: int = 8
+    num_labels: int = 16
 
     @property
     def name(self) -> str:

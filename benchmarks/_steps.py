@@ -40,7 +40,7 @@ def record_steps(
         command, path = job.command(folder), job.metrics(folder)
         with Ranks(command, folder, num_ranks, cores, prefix, alone=job.alone) as ranks:
             deadline = time.monotonic() + TIMEOUT_SECONDS
-            while len(records := _records(path)) < num_steps:
+            while len(records := read_steps(path)) < num_steps:
                 if not ranks.alive() or time.monotonic() > deadline:
                     raise JobError(f"ended, or took too long, after {len(records)} steps")
                 if watch and records:
@@ -64,7 +64,7 @@ def rate(records: Sequence[Record], seeds_per_step: int, warm_up: int) -> float:
     return seeds_per_step * (len(records) - warm_up) / seconds
 
 
-def _records(path: Path) -> list[Record]:
+def read_steps(path: Path) -> list[Record]:
     """Read the line of each step that is done; a last line may be half written."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     done: dict[int, Record] = {}
