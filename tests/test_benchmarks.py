@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import json
 import math
 import os
@@ -137,6 +138,38 @@ def test_a_report_is_a_table_and_a_json(reporting, tmp_path, monkeypatch, capsys
     printed = capsys.readouterr().out
     for words in ("[b]", "speed: 3, bar 2: met", "note: pyg-lib: not installed"):
         assert words in printed
+
+
+def test_jobs_take_turns_and_stand_still_in_between(benchmark, tmp_path):
+    script, log = tmp_path / "job.py", tmp_path / "log"
+    script.write_text(
+        "import json, sys, time\n"
+        "name, path, log = sys.argv[1:]\n"
+        "for step in range(10**9):\n"
+        "    time.sleep(0.02)\n"
+        "    print(name, file=open(log, 'a'))\n"
+        "    print(json.dumps({'step': step, 'time': time.time()}), file=open(path, 'a'))\n"
+    )
+
+    class Job:
+        alone = True
+
+        def __init__(self, name):
+            self.name = name
+
+        def metrics(self, folder):
+            return folder / "metrics.jsonl"
+
+        def command(self, folder):
+            return [str(script), self.name, str(self.metrics(folder)), str(log)]
+
+    core = next(iter(os.sched_getaffinity(0)))
+    jobs = {name: Job(name) for name in "ab"}
+    turns = benchmark("_turns").take_turns(jobs, lambda name: 4, 3, [core])
+    order = [name for name, _ in itertools.groupby(log.read_text().split())]
+    assert order == ["a", "b"] * 4  # the warm-up, and three rounds
+    assert {name: len(its) for name, its in turns.items()} == {"a": 3, "b": 3}
+    assert all(turn.num_bytes == 0 for its in turns.values() for turn in its)
 
 
 def test_every_training_of_the_sharing_study_is_a_configuration_with_what_is_compared(benchmark):
