@@ -46,6 +46,8 @@ class TaskScore:
         if not len(seeds):
             return
         bound, target, prediction = self.bound, self.bound.targets(seeds), prediction.double()
+        if target.is_floating_point():
+            target = target.double()  # torchmetrics adds up squares, in the type of its arguments
         self._sum += float(bound.loss_sum(prediction, target))
         self._count += bound.count(seeds)
         scores = bound.scores(prediction)
@@ -183,6 +185,8 @@ class Evaluation:
             config.loader,
             num_neighbors=options.num_neighbors or neighbors,
             batch_size=options.batch_size,
+            global_batch_size=options.batch_size,  # the training split, too, each seed once
+            rates={},
             num_threads=runtime.threads.loader,
         )
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
