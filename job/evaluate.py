@@ -62,12 +62,12 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)
     model = build_model(config.model, store, tasks, edge_types).to(runtime.dtype)
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
-    read_weights(model, checkpoints.whole(_step(checkpoint, checkpoints)))
+    read_weights(model, checkpoints.whole(step_of(checkpoint, checkpoints)))
     summary = evaluation.summary(runtime.prepare_evaluation(model), (split,))
     runtime.on_main(lambda: show(summary, split))
 
 
-def _step(checkpoint: str, checkpoints: "Checkpoints") -> int:
+def step_of(checkpoint: str, checkpoints: "Checkpoints") -> int:
     """Return the step that best, last or a number stands for."""
     progress = checkpoints.newest_progress()
     if checkpoint in ("best", "last"):

@@ -13,6 +13,7 @@ from job.results import show
 from job.runtime import Runtime
 from job.yaml12 import parse, render
 from mtl.errors import ConfigError
+from mtl.graphs.schema import MANIFEST
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -59,7 +60,7 @@ def write_config(config: JobConfig, *, resumes: bool) -> None:
     if resumes:
         different = [
             f"  {path}: {old!r} there, {new!r} here"
-            for path, old, new in _differences(_completed(_read(config.run.dir)), tree)
+            for path, old, new in differences(_completed(_read(config.run.dir)), tree)
             if not any(path == may or path.startswith(f"{may}.") for may in MAY_CHANGE)
         ]
         if different:
@@ -71,6 +72,13 @@ def write_config(config: JobConfig, *, resumes: bool) -> None:
     aside = config.run.dir / f".{CONFIG}.{os.getpid()}"
     aside.write_text(render(tree), encoding="utf-8")
     aside.replace(config.run.dir / CONFIG)
+
+
+def keep_schema(run_dir: Path, graph: Path) -> None:
+    """Keep what the graph is like: types, widths, names of classes; predictions elsewhere ask."""
+    aside = run_dir / f".{MANIFEST}.{os.getpid()}"
+    aside.write_bytes((graph / MANIFEST).read_bytes())
+    aside.replace(run_dir / MANIFEST)
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -117,10 +125,11 @@ def _completed(old: dict[str, Any]) -> dict[str, Any]:
         return old
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (path, old, new) for each value that differs between two trees."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             inner = f"{path}.{key}" if path else key
-            yield from _differences(old.get(key), new.get(key), inner)
+            yield from differences(old.get(key), new.get(key), inner)
     elif old != new:
         yield path, old, new

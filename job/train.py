@@ -96,6 +96,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     if config.model.init_from is not None and not resumed:
         begin_with(module, config.model.init_from, runtime)
     runtime.on_main(lambda: rundir.write_config(config, resumes=resumed))
+    runtime.on_main(lambda: rundir.keep_schema(config.run.dir, store.folder))
     patience = config.evaluate.patience
     if runtime.all_agree(rundir.is_finished(config.run.dir)) and progress.is_over(
         num_steps, patience

@@ -26,8 +26,12 @@ class Ids:
 
     def of(self, rows: np.ndarray) -> list[int] | list[str]:
         """Return the ids of nodes."""
-        ids: list[int] | list[str] = self._arrow().take(pa.array(rows, pa.int64())).to_pylist()
+        ids: list[int] | list[str] = self.take(rows).to_pylist()
         return ids
+
+    def take(self, rows: np.ndarray) -> pa.Array:
+        """Return the ids of nodes as an array of Arrow."""
+        return self._arrow().take(pa.array(rows, pa.int64()))
 
     def rows(self, values: Sequence[int] | Sequence[str] | np.ndarray) -> np.ndarray:
         """Return the nodes that have these ids, int64 [len(values)].

@@ -126,6 +126,7 @@ def build_stream(
     dtype: torch.dtype | None = None,
     edge_features: bool = False,
     section: str = "loader",
+    seeds: Seeds | None = None,
 ) -> Stream:
     """Make the stream of one split of a graph.
 
@@ -142,6 +143,7 @@ def build_stream(
         dtype: bfloat16 rounds the features to it, as autocast would: half the memory and copying.
         edge_features: whether the encoder reads features of edges.
         section: of the configuration that `num_neighbors` stands in, for messages.
+        seeds: of each group, in the order in which they are to come; default: what the tasks label.
 
     Raises:
         ConfigError: an option asks for what the graph has not, or the library behind `backend` is
@@ -150,10 +152,10 @@ def build_stream(
     held_out = _held_out(tasks)
     tasks = {name: task for name, task in tasks.items() if only is None or name in only}
     _check_times(options, store, tasks)
-    train = split == "train"
+    train = split == "train" and seeds is None
     global_batch_size = options.global_batch_size or options.batch_size * world_size
-    groups = _groups(tasks, split)
-    for name in options.rates.keys() - groups.keys():
+    groups = _groups(tasks, split) if seeds is None else seeds
+    for name in options.rates.keys() - groups.keys() if seeds is None else ():
         raise ConfigError(
             f"loader.rates.{name}: no task has such seeds{nearest(name, list(groups))} (there are: "
             f"{', '.join(groups)})"

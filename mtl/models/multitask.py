@@ -45,10 +45,15 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, batch: Data | HeteroData) -> dict[str, Float[Tensor, "rows outputs"]]:
         """Return the outputs of each task of the batch for what `batch.rows[task]` reads."""
+        return self.read(self.embed(batch), batch)
+
+    def embed(self, batch: Data | HeteroData) -> "SeedEmbeddings":
+        """Return what the heads read: for each task the embeddings of all seeds of its types."""
         if not isinstance(self.bottom, Parting):
-            return self._read(self.bottom(batch), batch)
+            embeddings: SeedEmbeddings = self.bottom(batch)
+            return embeddings
         self.representation = self.bottom.common(batch)
-        return self._read(self.bottom.apart(self.representation), batch)
+        return self.bottom.apart(self.representation)
 
     def above(self, batch: Data | HeteroData) -> dict[str, Float[Tensor, "rows outputs"]]:
         """Return the outputs; their gradient ends at the representation, and costs as little."""
@@ -56,11 +61,12 @@ class MultiTaskModel(nn.Module):
         with torch.no_grad():
             common = self.bottom.common(batch)
         self.representation = {name: x.detach().requires_grad_() for name, x in common.items()}
-        return self._read(self.bottom.apart(self.representation), batch)
+        return self.read(self.bottom.apart(self.representation), batch)
 
-    def _read(
+    def read(
         self, seeds: "SeedEmbeddings", batch: Data | HeteroData
     ) -> dict[str, Float[Tensor, "rows outputs"]]:
+        """Return what the heads make of embeddings."""
         return {
             task: head(seeds[task], batch.rows[task], batch.extra.get(task))
             for task, head in self.heads.items()
