@@ -1,11 +1,12 @@
 """tasks: a trained task on another graph, which may have no labels and no splits."""
 
 import numpy as np
+import torch
 
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType, GraphInfo, Kind, LabelInfo, Owner, OwnerInfo, text
 from mtl.graphs.store import GraphStore, Label
-from mtl.tasks import Task
+from mtl.tasks import Statistics, Task
 from mtl.tasks._edges import OnEdges, OnLabelledEdges
 from mtl.tasks._graphs import OnGraphs
 from mtl.tasks._hiding import Hiding
@@ -22,6 +23,28 @@ MISSING: dict[Kind, np.ndarray] = {
     "multilabel": np.array(-1, np.int8),
     "regression": np.array(np.nan, np.float32),
 }
+
+
+class LabelElsewhere(BoundLabel):
+    """A label whose training statistics stand in the weights of the head."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """Return numbers that a checkpoint replaces."""
+        return _replaced(self.label.num_classes)
+
+
+class MaskedElsewhere(BoundMasked):
+    """Features whose training statistics stand in the weights of the head."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """Return numbers that a checkpoint replaces."""
+        return _replaced(self.features.shape[1])
+
+
+def _replaced(width: int) -> Statistics:
+    return Statistics(torch.zeros(width).double(), torch.ones(width).double())
 
 
 def bind_elsewhere(task: Task, name: str, store: GraphStore, trained: GraphInfo) -> BoundTask:
@@ -43,7 +66,7 @@ def bind_elsewhere(task: Task, name: str, store: GraphStore, trained: GraphInfo)
     if isinstance(task, FeatureReconstruction):
         features = store.features(node_types[0])
         assert features is not None  # who trained on it had some, and widths agree
-        return BoundMasked(
+        return MaskedElsewhere(
             name=name,
             task=task,
             owner=owner,
@@ -53,7 +76,7 @@ def bind_elsewhere(task: Task, name: str, store: GraphStore, trained: GraphInfo)
         )
     assert isinstance(task, LabelTask)
     info = _owner(trained, owner).labels[task.label]
-    return BoundLabel(
+    return LabelElsewhere(
         name=name,
         task=task,
         owner=owner,

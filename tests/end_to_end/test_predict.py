@@ -252,6 +252,7 @@ SHOP = {
     "stars": "{type: edge_regression, edge_type: user__buys__item, label: stars}",
     "buys": "{type: link_prediction, edge_type: user__buys__item, test_share: 0.3}",
     "size": "{type: node_regression, node_type: item, label: size}",
+    "looks": "{type: feature_reconstruction, node_type: user}",
 }
 
 
@@ -277,8 +278,10 @@ def test_another_graph_is_predicted_without_any_label(shop, predict, tmp_path):
     write_shop(tmp_path / "new", labelled=False, num_new=4)
     write_shop(tmp_path / "old", labelled=False)
     for name in ("old", "new"):
-        ending = predict(shop, tmp_path / f"{name}_out", f"graph.path={tmp_path / name}")
+        tasks = "tasks=colour,tags,stars,size,looks"
+        ending = predict(shop, tmp_path / f"{name}_out", f"graph.path={tmp_path / name}", tasks)
         assert ending.code == 0, ending.stderr
+        assert "warning" not in ending.stderr.lower()
     old, new = (read(tmp_path / f"{name}_out" / "colour") for name in ("old", "new"))
     assert sorted(set(new["id"]) - set(old["id"])) == ["new 0", "new 1", "new 2", "new 3"]
     assert set(new["prediction"]) <= {"blue", "green", "red"}
@@ -286,6 +289,24 @@ def test_another_graph_is_predicted_without_any_label(shop, predict, tmp_path):
     kept = new[new["id"].isin(old["id"])].reset_index(drop=True)
     assert_same_frames(kept, old)  # who is new hears the others, and is not heard
     assert len(read(tmp_path / "new_out" / "stars")) == 300
+    assert len(read(tmp_path / "new_out" / "looks")) == 64
+
+
+def test_an_edge_between_the_nodes_of_a_pair_does_not_give_it_away(shop, predict, tmp_path):
+    src, dst = shop_edges()
+    pair = (src == src[0]) & (dst == dst[0])
+    write_shop(tmp_path / "with", labelled=False)
+    write_shop(tmp_path / "without", labelled=False, dropped=pair)
+    (tmp_path / "pairs.csv").write_text(f"src,dst\nuser {src[0]},{1000 + dst[0]}\n")
+    scores, edges = [], []
+    for name in ("with", "without"):
+        options = ["tasks=buys", f"pairs={tmp_path / 'pairs.csv'}", f"graph.path={tmp_path / name}"]
+        assert predict(shop, tmp_path / f"{name}_out", *options).code == 0
+        found = read(tmp_path / f"{name}_out" / "buys")
+        scores.append(found["score"][0])
+        edges.append(bool(found["is_edge"][0]))
+    assert edges == [True, False]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-11)
 
 
 def test_ids_and_classes_come_back_as_the_user_knows_them(shop, predict, tmp_path):
@@ -436,7 +457,12 @@ def write_molecules(folder, num_graphs=60):
     writer.finish()
 
 
-def write_shop(folder, *, labelled, num_new=0, width=4, bare_items=False):
+def shop_edges():
+    rng = np.random.default_rng(2)
+    return rng.integers(60, size=300), rng.integers(40, size=300)
+
+
+def write_shop(folder, *, labelled, num_new=0, width=4, bare_items=False, dropped=()):
     """Write users and items; new users buy, and nobody hears of it."""
     rng = np.random.default_rng(1)
     writer, kind = GraphWriter(folder, name="shop"), ("user", "buys", "item")
@@ -445,7 +471,9 @@ def write_shop(folder, *, labelled, num_new=0, width=4, bare_items=False):
     writer.add_nodes("user", len(ids), features, ids=ids)
     items = rng.standard_normal((40, 3), np.float32)
     writer.add_nodes("item", 40, None if bare_items else items, ids=np.arange(40) + 1000)
-    src, dst = rng.integers(60, size=300), rng.integers(40, size=300)
+    src, dst = shop_edges()
+    kept = np.ones(300, bool)
+    kept[np.flatnonzero(dropped)] = False
     stars, colours = rng.normal(size=300), ["red", "green", "blue"]
     if labelled:
         colour, tags = rng.integers(-1, 3, size=60), rng.integers(-1, 2, size=(60, 2))
@@ -455,7 +483,7 @@ def write_shop(folder, *, labelled, num_new=0, width=4, bare_items=False):
         writer.add_split("user", "random", np.arange(60) % 3 + 1)
         writer.add_split("item", "random", np.arange(40) % 3 + 1)
     knows = ("item", "bought_by", "user")
-    writer.add_edges(kind, src, dst)
+    writer.add_edges(kind, src[kept], dst[kept])
     if labelled:
         writer.add_label(kind, "stars", "regression", stars)
         writer.add_split(kind, "random", rng.integers(1, 4, size=300))

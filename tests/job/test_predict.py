@@ -259,10 +259,24 @@ def test_another_folder_of_predictions_is_refused_by_its_difference(tmp_path):
         claim(tmp_path, {"split": "all", "evaluate": {"batch_size": 8}})
 
 
-def test_a_part_that_cannot_be_written_leaves_none(tmp_path):
+def test_a_part_that_cannot_be_written_to_its_end_has_no_name(tmp_path, monkeypatch):
+    path, table = part_path(tmp_path / "task", 0), pa.table({"row": [1]})
+    write = pq.write_table
+
+    def write_and_fail(*args, **kwargs):
+        write(*args, **kwargs)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(pq, "write_table", write_and_fail)
+    with pytest.raises(OSError, match="full"):
+        write_part(path, table)
+    assert not path.exists()
+    assert list(tmp_path.glob("**/*.parquet")) == []
+
+
+def test_a_part_counts_where_it_can_be_read(tmp_path):
     path = part_path(tmp_path / "task", 3)
-    table = pa.table({"row": [1]})
-    write_part(path, table)
+    write_part(path, pa.table({"row": [1]}))
     assert path.name == "part-00003.parquet"
     assert is_whole(path)
     path.write_bytes(path.read_bytes()[:-9])
