@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
 from job.config import load
@@ -146,6 +147,19 @@ def test_every_row_is_predicted_once(whole, market):
         assert sorted(read(whole / name)[number]) == list(range(len(bound[name].split)))
     assert len(read(whole / "buys")) == 4
     assert {path.name for path in (whole / "embeddings").iterdir()} == {"user", "item", "shop"}
+
+
+def test_an_embedding_is_what_the_head_reads(whole, market):
+    (folder,) = (market / "run" / "checkpoints").iterdir()
+    head = {
+        name.removeprefix("heads.value."): tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+        if name.startswith("heads.value.")
+    }
+    x = np.stack(read(whole / "embeddings" / "user")["embedding"])
+    raw = x @ head["linear.weight"].T + head["linear.bias"]
+    told = read(whole / "value")["prediction"]
+    np.testing.assert_allclose((head["prior"] + head["scale"] * raw)[:, 0], told, rtol=1e-9)
 
 
 @pytest.mark.parametrize("nproc", [2, 4])
