@@ -99,7 +99,7 @@ STUDIES = (
         root=".",
         tasks={"topic": "accuracy", "cites": "auroc"},
         judged=("topic",),
-        shares=("hard",),
+        shares=("hard", "mmoe", "separate"),
         alone_overrides=("evaluate.select=TASK/METRIC",),
         without_others=False,
     ),
