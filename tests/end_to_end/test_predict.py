@@ -193,7 +193,9 @@ def test_a_part_that_is_missing_or_broken_is_computed_again_and_no_other(
     gone.unlink()
     broken.write_bytes(broken.read_bytes()[:50])
     (gone.parent / ".part-00000.1.aside").write_bytes(b"half of it")
-    assert predict(market, out, *options, nproc=2).codes == [0, 0]
+    ending = predict(market, out, *options, nproc=2)
+    assert ending.codes == [0, 0]
+    assert "step 2/2" in ending.stderr
     assert {path: path.stat().st_mtime_ns for path in others} == before
     assert sorted(out.glob("*/*")) == files
     assert sorted(out.glob("*/.*")) == []
