@@ -87,6 +87,20 @@ class Mixed:
             for name, task in bound.items()
         }
 
+    def of_the_same_kinds(self, seconds: Mapping[str, float]) -> float:
+        """Return the time of a step in which each kind of seeds serves one task, the costliest.
+
+        A link brings six nodes and a shop one: what a step costs depends on what its seeds are, and
+        a mixed one has as many of each kind.
+
+        Args:
+            seconds: of a step of each task alone.
+        """
+        kinds: dict[str, list[float]] = {}
+        for name, task in self._bound[1].items():
+            kinds.setdefault(task.group, []).append(seconds[name])
+        return sum(map(max, kinds.values())) / len(kinds)
+
     def together(self) -> Ours:
         """Return one job of all tasks."""
         tasks = {name: TASKS[name] for name in self.tasks}
