@@ -22,6 +22,8 @@ class Study:
         tasks: task -> its headline.
         judged: tasks that should lose nothing beside the others.
         alone_overrides: what trains one task alone; TASK and METRIC stand for it.
+        alone_with: ways of sharing that a task alone is trained under, too: what their layers do
+            where there is nothing to share.
         without_others: whether alone the other tasks are left out of the configuration.
         seed_overrides: what else than `run.seed` follows the seed; SEED stands for it.
         extra: overrides of all trainings; ROOT stands for the folder of the data.
@@ -36,6 +38,7 @@ class Study:
     judged: Sequence[str]
     shares: Sequence[str] = SHARES
     alone_overrides: Sequence[str] = ()
+    alone_with: Sequence[str] = ()
     without_others: bool = True
     seed_overrides: Sequence[str] = ()
     extra: Sequence[str] = ()
@@ -46,33 +49,45 @@ class Study:
         epochs = 2 if quick else self.epochs
         return [f"train.epochs={epochs}", f"evaluate.every_epochs={epochs}"]
 
-    def alone(self, task: str) -> str:
-        """Return the name of the system in which a task is alone."""
-        return f"alone_{task}"
+    def alone(self, task: str, sharing: str = "hard") -> str:
+        """Return the name of the trainings in which a task is alone."""
+        return f"alone_{task}" if sharing == "hard" else f"alone_{sharing}_{task}"
 
-    def command(self, system: str, data: Path, seed: int) -> list[str]:
-        """Return the arguments of job/train.py for a way of sharing, or for a task alone."""
+    def systems(self) -> dict[str, dict[str, str]]:
+        """Return what is compared: for each task the name of the trainings that it is read from."""
+        found = {ALONE: {task: self.alone(task) for task in self.tasks}}
+        for sharing in self.alone_with:
+            found[f"{ALONE}, {sharing}"] = {t: self.alone(t, sharing) for t in self.tasks}
+        return found | {share: dict.fromkeys(self.tasks, share) for share in self.shares}
+
+    def command(self, name: str, data: Path, seed: int) -> list[str]:
+        """Return the arguments of job/train.py for the trainings of a name."""
         config = str(ROOT / "job" / "configs" / self.config)
         common = [f"graph.root={data / self.root}", "track.mlflow=null", f"run.seed={seed}"]
         common += [override.replace("SEED", str(seed)) for override in self.seed_overrides]
         common += [override.replace("ROOT", str(data / self.root)) for override in self.extra]
-        return [config, *common, *self._of(system)]
+        return [config, *common, *self._of(name)]
 
     def scores(self, task: str, summaries: Sequence[Summary]) -> list[float]:
         """Return the headline of a task on the test split, run by run."""
         return [float(s["metrics"][f"test/{task}/{self.tasks[task]}"]) for s in summaries]
 
-    def _of(self, system: str) -> list[str]:
-        for task, metric in self.tasks.items():
-            if system == self.alone(task):
-                others = [other for other in self.tasks if other != task]
-                leave = "tasks.{}=null" if self.without_others else "tasks.{}.weight=1e-9"
-                chosen = [
-                    override.replace("TASK", task).replace("METRIC", metric)
-                    for override in self.alone_overrides
-                ]
-                return [*map(leave.format, others), *chosen]
-        return [f"model.sharing={{type: {system}}}"]
+    def _of(self, name: str) -> list[str]:
+        if name in self.shares:
+            return [f"model.sharing={{type: {name}}}"]
+        ((task, sharing),) = (
+            (task, sharing)
+            for task in self.tasks
+            for sharing in ("hard", *self.alone_with)
+            if name == self.alone(task, sharing)
+        )
+        others = [other for other in self.tasks if other != task]
+        leave = "tasks.{}=null" if self.without_others else "tasks.{}.weight=1e-9"
+        chosen = [
+            override.replace("TASK", task).replace("METRIC", self.tasks[task])
+            for override in self.alone_overrides
+        ]
+        return [*map(leave.format, others), *chosen, f"model.sharing={{type: {sharing}}}"]
 
 
 STUDIES = (
@@ -90,6 +105,7 @@ STUDIES = (
             "typology": "accuracy",
         },
         judged=("income", "bachelor", "unemployment", "margin"),
+        alone_with=("mmoe",),
         seed_overrides=("graph.nodes.county.split.seed=SEED",),
     ),
     Study(

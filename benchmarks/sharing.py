@@ -43,30 +43,30 @@ def _study(
 ) -> None:
     """Add the rows and the bars of one configuration."""
     seeds, short = range(2 if args.quick else args.seeds), ["train.epochs=2"] if args.quick else []
-    shares = study.shares[:1] if args.quick else study.shares
+    systems = study.systems()
+    if args.quick:
+        systems = {name: systems[name] for name in (ALONE, "hard")}
+    names = list(dict.fromkeys(name for its in systems.values() for name in its.values()))
     commands = {
-        f"{study.name}-{system}-{seed}": [*study.command(system, data, seed), *short]
+        f"{study.name}-{name}-{seed}": [*study.command(name, data, seed), *short]
         for seed in seeds
-        for system in [*map(study.alone, study.tasks), *shares]
+        for name in names
     }
     summaries = train_all(commands, runs)
-
-    def of(system: str) -> list[Summary]:
-        return [summaries[f"{study.name}-{system}-{seed}"] for seed in seeds]
-
-    alone = {task: study.scores(task, of(study.alone(task))) for task in study.tasks}
-    cost = _cost(study, shares, data, timed, quick=args.quick)
-    weights = {share: _weights(of(share)[0]) for share in shares}
-    weights[ALONE] = sum(_weights(of(study.alone(task))[0]) for task in study.tasks)
-    together = {s: {task: study.scores(task, of(s)) for task in study.tasks} for s in shares}
-    for system, scores in {ALONE: alone, **together}.items():
-        spent = {"weights": weights[system], "ms/step": None, "x hard": None}
-        if system in cost:
-            spent |= {"ms/step": 1e3 * cost[system], "x hard": cost[system] / cost["hard"]}
-        elif system == ALONE:
-            spent["weights"] = None  # each training has both tasks
-        report.rows += _rows(study, system, scores, alone, spent)
-    _judge(report, study, together["hard"], alone)
+    of = {name: [summaries[f"{study.name}-{name}-{seed}"] for seed in seeds] for name in names}
+    seconds = _seconds(study, names, data, timed, quick=args.quick)
+    scores = {
+        system: {task: study.scores(task, of[name]) for task, name in its.items()}
+        for system, its in systems.items()
+    }
+    for system, its in systems.items():
+        spent: Row = dict.fromkeys(("weights", "ms/step", "x hard"))
+        if system in names or study.without_others:  # else each training holds all tasks
+            cost = sum(seconds[name] for name in set(its.values()))
+            weights = sum(_weights(of[name][0]) for name in set(its.values()))
+            spent = {"weights": weights, "ms/step": 1e3 * cost, "x hard": cost / seconds["hard"]}
+        report.rows += _rows(study, system, scores[system], scores[ALONE], spent)
+    _judge(report, study, scores["hard"], scores[ALONE])
 
 
 def _rows(
@@ -118,20 +118,16 @@ def relative_gains(scores: dict[str, list[float]], alone: dict[str, list[float]]
     return [mean(of_seed) for of_seed in zip(*by_task, strict=True)]
 
 
-def _cost(
-    study: Study, shares: Sequence[str], data: Path, folder: Path, *, quick: bool
+def _seconds(
+    study: Study, names: Sequence[str], data: Path, folder: Path, *, quick: bool
 ) -> dict[str, float]:
-    """Return the seconds of a step on one core; of alone those of all its trainings together."""
-    alone = [study.alone(task) for task in study.tasks if study.without_others]
+    """Return the seconds of a step of each training, on one core."""
     commands = {
-        f"{study.name}-{system}": [*study.command(system, data, 0), *study.timed(quick=quick)]
-        for system in [*alone, *shares]
+        f"{study.name}-{name}": [*study.command(name, data, 0), *study.timed(quick=quick)]
+        for name in names
     }
     seconds = step_seconds(commands, folder, 1 if quick else ROUNDS)
-    found = {share: seconds[f"{study.name}-{share}"] for share in shares}
-    if alone:
-        found[ALONE] = sum(seconds[f"{study.name}-{system}"] for system in alone)
-    return found
+    return {name: seconds[f"{study.name}-{name}"] for name in names}
 
 
 def _weights(summary: Summary) -> int:

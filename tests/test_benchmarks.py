@@ -175,13 +175,14 @@ def test_jobs_take_turns_and_stand_still_in_between(benchmark, tmp_path):
 def test_every_training_of_the_sharing_study_is_a_configuration_with_what_is_compared(benchmark):
     studies, folder = benchmark("_studies"), Path("data")
     for study in studies.STUDIES:
-        for system in [*map(study.alone, study.tasks), *study.shares]:
-            config = load(study.command(system, folder, 7))
-            assert config.run.seed == 7
-            assert config.model.sharing.type == (system if system in study.shares else "hard")
-            mentioned = {task for task in config.tasks if config.tasks[task].weight > 1e-6}
-            alone = {task for task in study.tasks if system == study.alone(task)}
-            assert mentioned == (alone or set(study.tasks))
+        for system, names in study.systems().items():
+            for task, name in names.items():
+                config = load(study.command(name, folder, 7))
+                assert config.run.seed == 7
+                learned = {other for other in config.tasks if config.tasks[other].weight > 1e-6}
+                assert learned == ({task} if system.startswith("alone") else set(study.tasks))
+                sharing = system.removeprefix("alone").removeprefix(", ") or "hard"
+                assert config.model.sharing.type == sharing
 
 
 def test_what_is_lost_together_is_the_mean_over_pairs_of_runs_with_its_noise(benchmark):
