@@ -336,6 +336,35 @@ def test_loss_scaling_leaves_the_gramian_as_it_is(store, tasks):
     torch.testing.assert_close(grams[0], grams[1], rtol=1e-12, atol=0)
 
 
+class Half(Runtime):
+    """As accelerate computes in bfloat16."""
+
+    precision = "bf16"
+
+    def autocast(self):
+        return torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.mark.parametrize("accumulate", ["keep", "recompute"])
+@pytest.mark.parametrize("at", ["representation", "parameters"])
+def test_the_gramian_in_bfloat16_is_about_that_in_double_precision(store, tasks, accumulate, at):
+    stream, found = stream_of(store, tasks), []
+    counts, epoch = stream.loader.num_targets_of, stream.order.steps_per_epoch
+    for runtime in (Runtime(), Half()):
+        model = model_of(store, tasks, "mmoe", dropout=0.0)
+        if isinstance(runtime, Half):
+            model = model.float()
+            model.forward = runtime.autocast()(model.forward)  # as accelerate wraps it
+        options = Balancing.read({"type": "imtl_g", "accumulate": accumulate, "at": at})
+        stepper = Stepper(model, tasks, options, runtime, 5, counts, epoch)
+        stepper.choose_memory(lambda: stream.loader([0]), 3)
+        step_of(stepper, stream)
+        assert all(g.isfinite().all() for g in gradient(model).values())
+        found.append(stepper._facts.gramian)
+    distance = (found[1] - found[0]).norm() / found[0].norm()
+    assert 0 < distance < 0.02
+
+
 def test_conflicts_are_cosines_of_tasks_that_have_a_gradient():
     rows = torch.tensor([[1.0, 0.0], [-2.0, 0.0], [0.0, 0.0], [3.0, 3.0]]).double()
     found = conflicts(["a", "b", "c", "d"], rows @ rows.T)
