@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -230,7 +231,11 @@ def ours(method: str, at: str | None = None) -> Callable[[Case], Compared]:
         counts = case.counts(2)
         for batch in batches:
             batch.num_targets, batch.is_last = counts, batch is batches[-1]
-        stepper = Stepper(model, case.tasks, options, case.runtime, 0, lambda _: counts, 1)
+        stream = SimpleNamespace(
+            loader=SimpleNamespace(num_targets_of=lambda step: counts),
+            order=SimpleNamespace(steps_per_epoch=1),
+        )
+        stepper = Stepper(model, case.tasks, options, case.runtime, stream, 0)
         list(stepper.backward(batches, 0))
         rows = case.jacobian(2)
         read = case.exact_at_representation(2) if at == "representation" else rows

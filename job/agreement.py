@@ -57,7 +57,9 @@ class Agreement:
             both = self._runtime.sum(numbers).cpu()
         total = both[:size]
         gramian = None if gradients is None else both[size:].view(size, size)
-        good = total.isfinite() if gramian is None else (total * gramian.diagonal()).isfinite()
+        good = total.isfinite()
+        if gramian is not None:
+            good &= gramian.diagonal().isfinite()
         if not good.all():
             self._judge(facts, good)
             total = total.where(good, 0.0)

@@ -7,7 +7,7 @@ process to the last bit, and all processes decide alike.
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -180,30 +180,10 @@ class Evaluation:
         tasks: Mapping[str, BoundTask],
         runtime: Runtime,
     ) -> None:
-        options, neighbors = config.evaluate, config.loader.num_neighbors
-        loader = replace(
-            config.loader,
-            num_neighbors=options.num_neighbors or neighbors,
-            batch_size=options.batch_size,
-            global_batch_size=options.batch_size,  # the training split, too, each seed once
-            rates={},
-            num_threads=runtime.threads.loader,
-        )
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
         self._gates: dict[str, dict[str, float]] = {}
-        self._stream = cache(
-            partial(
-                build_stream,
-                loader,
-                store,
-                tasks,
-                num_hops=config.model.encoder.num_hops,
-                seed=config.run.seed,
-                dtype=runtime.feature_dtype,
-                edge_features=config.model.encoder.reads_edge_features,
-                section="evaluate" if options.num_neighbors else "loader",
-            )
-        )
+        make = stream_maker(config, runtime, config.evaluate.batch_size)
+        self._stream = cache(partial(make, store, tasks))
         passes = [frozenset(n for n, t in tasks.items() if t.masks == m) for m in (False, True)]
         self._passes = [names for names in passes if names]
         self.baseline = cache(partial(trivial, tasks))
@@ -268,6 +248,28 @@ class Evaluation:
             raise ConfigError(
                 f"evaluate.select: expected mean_gain or one of {allowed}, found {self._select!r}"
             )
+
+
+def stream_maker(config: JobConfig, runtime: Runtime, batch_size: int) -> Callable[..., Stream]:
+    """Return what makes the streams of evaluation: `build_stream`, of a graph and its tasks."""
+    options = config.evaluate
+    loader = replace(
+        config.loader,
+        num_neighbors=options.num_neighbors or config.loader.num_neighbors,
+        batch_size=batch_size,
+        global_batch_size=batch_size,  # the training split, too, each seed once
+        rates={},
+        num_threads=runtime.threads.loader,
+    )
+    return partial(
+        build_stream,
+        loader,
+        num_hops=config.model.encoder.num_hops,
+        seed=config.run.seed,
+        dtype=runtime.feature_dtype,
+        edge_features=config.model.encoder.reads_edge_features,
+        section="evaluate" if options.num_neighbors else "loader",
+    )
 
 
 def flatten(prefix: str, results: Results) -> dict[str, float]:

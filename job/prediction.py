@@ -5,16 +5,17 @@ processes. What evaluation counts comes first and in its order, so that its chun
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from job.config import JobConfig
+from job.evaluation import stream_maker
 from job.prediction_columns import Columns
 from job.runtime import Runtime
 from mtl.graphs.store import GraphStore
-from mtl.loaders.stream import Stream, build_stream
+from mtl.loaders.stream import Stream
 from mtl.tasks._asked import Asked, AskedPairs
 from mtl.tasks._links import BoundLinks
 from mtl.tasks.bound import SPLITS, BoundTask
@@ -136,25 +137,12 @@ def open_stream(
         segment: of the seeds.
         runtime: knows the cores and the precision.
     """
-    options = config.evaluate
-    size = segment.chunk_size(options.batch_size)
-    loader = replace(
-        config.loader,
-        num_neighbors=options.num_neighbors or config.loader.num_neighbors,
-        batch_size=size,
-        num_threads=runtime.threads.loader,
-    )
+    size = segment.chunk_size(config.evaluate.batch_size)
     links = {f"{n} holds out": t for n, t in trained.items() if isinstance(t, BoundLinks)}
-    return build_stream(
-        loader,
+    return stream_maker(config, runtime, size)(
         store,
         {**links, **job.tasks},
         split=segment.split,
         only=list(job.tasks),
-        num_hops=config.model.encoder.num_hops,
-        seed=config.run.seed,
-        dtype=runtime.feature_dtype,
-        edge_features=config.model.encoder.reads_edge_features,
-        section="evaluate" if options.num_neighbors else "loader",
         seeds={job.group: segment.ordered(size)},
     )

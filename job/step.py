@@ -15,6 +15,7 @@ from job.gramian import AtParameters, AtRepresentation, Gradients, kept_bytes
 from job.runtime import Runtime
 from mtl.balancing import Balancing, Facts, OnGramian, TwoPhase
 from mtl.errors import ConfigError
+from mtl.loaders.stream import Stream
 from mtl.models.multitask import MultiTaskModel
 from mtl.tasks.bound import BoundTask
 from mtl.tasks.losses import apart
@@ -53,9 +54,8 @@ class Stepper:
         tasks: by name.
         balancing: the section.
         runtime: DDP averages over processes, so losses are multiplied by their number.
+        stream: of the training; knows how many labels of each task a step holds.
         seed: of the run; dropout follows from it and from the number of the microbatch.
-        counts: step -> how many labels of each task all of its microbatches hold.
-        steps_per_epoch: for methods that look at epochs.
         policy: what to do where a loss or a gradient is no finite number.
 
     Raises:
@@ -68,16 +68,14 @@ class Stepper:
         tasks: Mapping[str, BoundTask],
         balancing: Balancing,
         runtime: Runtime,
+        stream: Stream,
         seed: int,
-        counts: Callable[[int], Mapping[str, float]],
-        steps_per_epoch: int,
         policy: Policy = "stop",
     ) -> None:
         inner = runtime.unwrap(model)
         assert isinstance(inner, MultiTaskModel)
         self._model, self._inner, self._runtime = model, inner, runtime
-        self._options, self._seed, self._policy = balancing, seed, policy
-        self._counts, self._steps_per_epoch = counts, steps_per_epoch
+        self._options, self._stream, self._seed, self._policy = balancing, stream, seed, policy
         self._tasks = dict(sorted(tasks.items()))  # what is remembered must not know their order
         self._places = [list(self._tasks).index(name) for name in tasks]
         self._task_weights = [task.task.weight for task in self._tasks.values()]
@@ -96,27 +94,30 @@ class Stepper:
         self._facts = Facts(step=0, epoch=0, present=torch.zeros(len(tasks), dtype=torch.bool))
         self._gradients()  # what does not fit shows before the training
 
-    def choose_memory(self, first: Callable[[], Data], num_microbatches: int) -> str:
+    def choose_memory(self) -> str:
         """Decide whether to keep graphs, by what the first microbatch of the training needs.
 
-        Args:
-            first: makes the microbatch of number 0: every start decides alike.
-            num_microbatches: of a step, on this process.
+        Every start asks for the same one, the microbatch of number 0, and decides alike.
 
         Returns:
-            What was decided, for people; nothing where there is nothing to decide.
+            What the balancing keeps on a process, for people; nothing where that is nothing.
         """
-        options = self._options
-        if not isinstance(options, TwoPhase) or num_microbatches < 2:
-            return ""
-        if options.accumulate != "auto":
-            self.keeps = options.accumulate == "keep"
-            return ""
-        forward = partial(self._forward, self._inner, first().to(self._runtime.device))
-        size = num_microbatches * kept_bytes(self._inner, forward)
-        self.keeps = size <= options.accumulate_bytes
-        how = "kept until its weights are known" if self.keeps else "computed forward twice"
-        return f"balancing: a step is {how} ({size / 2**30:.2f} GiB of graphs on a process)"
+        options, order, runtime = self._options, self._stream.order, self._runtime
+        said, gradients = [], self._gradients()
+        if self._options.needs == "gramian" and isinstance(gradients, AtParameters):
+            size = gradients.num_bytes / 2**30
+            said.append(f"a gradient of the shared weights for each task, {size:.2f} GiB")
+        rounds = len(order.share(0, runtime.rank, runtime.world_size))
+        if isinstance(options, TwoPhase) and rounds > 1:
+            self.keeps = options.accumulate != "recompute"
+            if options.accumulate == "auto":
+                first = self._stream.loader([0]).to(runtime.device)
+                forward = partial(self._forward, self._inner, first)
+                size = rounds * kept_bytes(self._inner, forward)
+                self.keeps = size <= options.accumulate_bytes
+                how = "kept until the weights are known" if self.keeps else "computed forward twice"
+                said.append(f"a step of {rounds} microbatches is {how}, {size / 2**30:.2f} GiB")
+        return f"balancing, on each process: {'; '.join(said)}" if said else ""
 
     def backward(self, batches: Iterable[Data], step: int) -> Iterator[Computed]:
         """Add the gradient of a step; yield each microbatch with its part of the losses.
@@ -276,10 +277,10 @@ class Stepper:
 
     def _known(self, step: int) -> Facts:
         """Return what is known before anything is computed: without asking other processes."""
-        counts = self._counts(step)
+        counts = self._stream.loader.num_targets_of(step)
         present = torch.tensor([counts[name] > 0 for name in self._tasks])
         seed = microbatch_seed(self._seed, -2 - step)  # those of microbatches are not below -1
-        epoch = step // self._steps_per_epoch
+        epoch = step // self._stream.order.steps_per_epoch
         return Facts(step=step, epoch=epoch, present=present, generator_seed=seed)
 
 

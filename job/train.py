@@ -76,19 +76,9 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
 
-    order = stream.order
-    stepper = Stepper(
-        model,
-        tasks,
-        config.balancing,
-        runtime,
-        seed,
-        stream.loader.num_targets_of,
-        order.steps_per_epoch,
-        config.train.on_nonfinite,
-    )
-    rounds = len(order.share(0, runtime.rank, runtime.world_size))
-    memory = stepper.choose_memory(lambda: stream.loader([0]), rounds)
+    order, policy = stream.order, config.train.on_nonfinite
+    stepper = Stepper(model, tasks, config.balancing, runtime, stream, seed, policy)
+    memory = stepper.choose_memory()
     state = TrainState(model, optimizer, runtime, stepper.balancer)
     progress, num_steps = state.progress, config.train.epochs * order.steps_per_epoch
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, store.fingerprint)
@@ -120,8 +110,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     tracker.message(describe_parameters(sizes))
     if memory:
         tracker.message(memory)
-    stops = config.train.on_nonfinite == "stop"
-    meter, clock = Meter(runtime, list(tasks), stops=stops), runtime.clock
+    meter, clock = Meter(runtime, list(tasks), stops=policy == "stop"), runtime.clock
     with (
         summarized(tracker, progress, meter, runtime) as summary,
         profiled(config.train.profile, config.run.dir, runtime, tracker.message) as end_step,

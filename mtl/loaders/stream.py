@@ -155,7 +155,7 @@ def build_stream(
     train = split == "train" and seeds is None
     global_batch_size = options.global_batch_size or options.batch_size * world_size
     groups = _groups(tasks, split) if seeds is None else seeds
-    for name in options.rates.keys() - groups.keys() if seeds is None else ():
+    for name in options.rates.keys() - groups.keys():
         raise ConfigError(
             f"loader.rates.{name}: no task has such seeds{nearest(name, list(groups))} (there are: "
             f"{', '.join(groups)})"

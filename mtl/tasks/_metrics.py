@@ -31,8 +31,8 @@ class LinkAveragePrecision(BinaryAveragePrecision):
         super().update(*_edges_and_negatives(preds))
 
 
-class ReciprocalRank(Metric):
-    """Mean reciprocal rank of edges among their candidates; ties share their ranks."""
+class Mean(Metric):
+    """Mean over examples, in double precision; a subclass says of what."""
 
     higher_is_better = True
     total: Tensor
@@ -43,20 +43,28 @@ class ReciprocalRank(Metric):
         self.add_state("total", torch.zeros(()).double(), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(()).double(), dist_reduce_fx="sum")
 
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Take scores [edges, 2 + candidates]; a candidate that is left out has -inf."""
-        edge, candidates = preds[:, :1], preds[:, 2:]
-        above, ties = (candidates > edge).sum(1), (candidates == edge).sum(1)
-        self.total += self.of(1 + above + ties / 2).double().sum()
-        self.count += len(preds)
-
-    def of(self, rank: Tensor) -> Tensor:
-        """Return what is averaged."""
-        return 1 / rank
+    def add(self, values: Tensor) -> None:
+        """Take what each example counts."""
+        self.total += values.double().sum()
+        self.count += len(values)
 
     def compute(self) -> Tensor:
         """Return the mean."""
         return self.total / self.count
+
+
+class ReciprocalRank(Mean):
+    """Mean reciprocal rank of edges among their candidates; ties share their ranks."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take scores [edges, 2 + candidates]; a candidate that is left out has -inf."""
+        edge, candidates = preds[:, :1], preds[:, 2:]
+        above, ties = (candidates > edge).sum(1), (candidates == edge).sum(1)
+        self.add(self.of(1 + above + ties / 2))
+
+    def of(self, rank: Tensor) -> Tensor:
+        """Return what is averaged."""
+        return 1 / rank
 
 
 class HitsAt(ReciprocalRank):
@@ -75,26 +83,12 @@ class HitsAt(ReciprocalRank):
         return rank <= self.k
 
 
-class Cosine(Metric):
+class Cosine(Mean):
     """Mean cosine similarity of predicted and true feature vectors."""
-
-    higher_is_better = True
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros(()).double(), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(()).double(), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Take vectors [nodes, features]."""
-        self.total += F.cosine_similarity(preds.double(), target.double(), dim=1).sum()
-        self.count += len(preds)
-
-    def compute(self) -> Tensor:
-        """Return the mean."""
-        return self.total / self.count
+        self.add(F.cosine_similarity(preds.double(), target.double(), dim=1))
 
 
 class VarianceExplained(Metric):

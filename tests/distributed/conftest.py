@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -257,16 +258,24 @@ def write_molecules(path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def results(cases: Path) -> dict[tuple[str, int, int], Result]:
+def run_worker() -> Callable[..., dict[tuple[str, int, int], Result]]:
+    """Run the cases of a folder; return `{(case, world size, rank): arrays}`."""
+
+    def run(out: Path, *world_sizes: int, timeout: int = 500) -> dict[tuple[str, int, int], Result]:
+        command = [sys.executable, str(WORKER), str(out), *map(str, world_sizes)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == 0, done.stderr
+        found = {}
+        for path in out.glob("*.npz"):
+            name, world_size, rank = path.name.removesuffix(".npz").rsplit(".", 2)
+            with np.load(path) as arrays:
+                found[name, int(world_size), int(rank)] = dict(arrays)
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def results(cases: Path, run_worker: Callable) -> dict[tuple[str, int, int], Result]:
     """Return `{(case, world size, rank): arrays}`."""
-    out = cases.parent
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(out)], capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr
-    found = {}
-    for path in out.glob("*.npz"):
-        name, world_size, rank = path.name.removesuffix(".npz").rsplit(".", 2)
-        with np.load(path) as arrays:
-            found[name, int(world_size), int(rank)] = dict(arrays)
-    return found
+    return run_worker(cases.parent)

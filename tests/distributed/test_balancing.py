@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import pytest
 from mtl.balancing import Balancing, TwoPhase
 from mtl.models.sharing import Sharing
 
-WORKER = Path(__file__).with_name("worker.py")
 TASKS = {
     "segment": {"type": "node_classification", "label": "segment"},
     "churn": {"type": "node_classification", "label": "churn", "split": "few", "weight": 2.0},
@@ -103,23 +100,9 @@ def described(cases: dict[str, dict]) -> dict[str, dict]:
     return {name: {"config": tree, "num_steps": STEPS} for name, tree in cases.items()}
 
 
-def run(
-    cases: dict[str, dict], folder: Path, timeout: int, world_sizes: tuple[int, ...] = (1, 2, 4)
-) -> dict[tuple[str, int, int], Result]:
+def written(cases: dict[str, dict], folder: Path) -> Path:
     (folder / "cases.json").write_text(json.dumps(cases))
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(folder), *map(str, world_sizes)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert done.returncode == 0, done.stderr
-    found = {}
-    for path in folder.glob("*.npz"):
-        name, world_size, rank = path.name.removesuffix(".npz").rsplit(".", 2)
-        with np.load(path) as arrays:
-            found[name, int(world_size), int(rank)] = dict(arrays)
-    return found
+    return folder
 
 
 def weights_of(result: Result) -> np.ndarray:
@@ -143,8 +126,8 @@ def check(results: dict[tuple[str, int, int], Result], names: list[str]) -> None
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int, int], Result]:
-    return run(described(pairwise()), tmp_path_factory.mktemp("balancing"), 500)
+def results(tmp_path_factory, run_worker) -> dict[tuple[str, int, int], Result]:
+    return run_worker(written(described(pairwise()), tmp_path_factory.mktemp("balancing")), 1, 2, 4)
 
 
 def test_every_method_makes_the_steps_of_one_process(results) -> None:
@@ -179,9 +162,9 @@ def failing() -> dict[str, dict]:
 
 
 def test_a_task_that_explodes_or_fails_on_one_process_leaves_all_with_the_same_numbers(
-    tmp_path,
+    tmp_path, run_worker
 ) -> None:
-    found = run(failing(), tmp_path, 500, world_sizes=(2,))
+    found = run_worker(written(failing(), tmp_path), 2)
     for name in failing():
         first, other = (weights_of(found[name, 2, rank]) for rank in (0, 1))
         assert np.array_equal(first, other), name
@@ -195,5 +178,6 @@ def test_a_task_that_explodes_or_fails_on_one_process_leaves_all_with_the_same_n
 
 
 @pytest.mark.soak
-def test_the_whole_grid_makes_the_steps_of_one_process(tmp_path) -> None:
-    check(run(described(full()), tmp_path, 7200), list(full()))
+def test_the_whole_grid_makes_the_steps_of_one_process(tmp_path, run_worker) -> None:
+    folder = written(described(full()), tmp_path)
+    check(run_worker(folder, 1, 2, 4, timeout=7200), list(full()))

@@ -51,20 +51,10 @@ def run_case(case: dict[str, Any], runtime: Runtime) -> dict[str, np.ndarray]:
     model = build_model(config.model, store, tasks)
     model, optimizer = runtime.prepare(model, build_optimizer(config.optim, model))
     warm_up(model, stream.loader([None]), runtime)
-    counts, per_epoch = stream.loader.num_targets_of, stream.order.steps_per_epoch
-    stepper = Stepper(
-        model,
-        tasks,
-        config.balancing,
-        runtime,
-        config.run.seed,
-        counts,
-        per_epoch,
-        config.train.on_nonfinite,
-    )
-    rounds = len(stream.order.share(0, runtime.rank, runtime.world_size))
-    stepper.choose_memory(lambda: stream.loader([0]), rounds)
-    meter = Meter(runtime, list(tasks), stops=config.train.on_nonfinite == "stop")
+    policy, seed = config.train.on_nonfinite, config.run.seed
+    stepper = Stepper(model, tasks, config.balancing, runtime, stream, seed, policy)
+    stepper.choose_memory()
+    meter = Meter(runtime, list(tasks), stops=policy == "stop")
     inner = runtime.unwrap(model)
     out: dict[str, np.ndarray] = {}
     first = stream.order.steps_per_epoch - 1  # the short step at the end of an epoch, then others

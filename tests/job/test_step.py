@@ -97,11 +97,9 @@ def model_of(store, tasks, sharing: str = "hard", dropout: float = 0.3) -> nn.Mo
 
 
 def stepper_of(model, store, tasks, stream: Stream, policy: str = "stop", **balancing) -> Stepper:
-    counts, epoch = stream.loader.num_targets_of, stream.order.steps_per_epoch
     options = Balancing.read(balancing)
-    stepper = Stepper(model, tasks, options, Runtime(), 5, counts, epoch, policy)
-    rounds = stream.order.microbatches_per_step
-    stepper.choose_memory(lambda: stream.loader([0]), rounds)
+    stepper = Stepper(model, tasks, options, Runtime(), stream, 5, policy)
+    stepper.choose_memory()
     return stepper
 
 
@@ -320,8 +318,11 @@ def test_auto_keeps_graphs_that_fit(store, tasks):
     made_again = stepper_of(model, store, tasks, stream, type="upgrad", accumulate_bytes=1000)
     assert kept.keeps
     assert not made_again.keeps
-    assert "computed forward twice" in made_again.choose_memory(lambda: stream.loader([0]), 3)
-    assert not made_again.choose_memory(lambda: stream.loader([0]), 1)
+    assert "computed forward twice" in made_again.choose_memory()
+    whole = stream_of(store, tasks, batch_size=24)
+    assert not stepper_of(model, store, tasks, whole, type="upgrad").choose_memory()
+    stated = stepper_of(model, store, tasks, whole, type="upgrad", at="parameters")
+    assert "a gradient of the shared weights for each task" in stated.choose_memory()
 
 
 def test_loss_scaling_leaves_the_gramian_as_it_is(store, tasks):
@@ -349,15 +350,14 @@ class Half(Runtime):
 @pytest.mark.parametrize("at", ["representation", "parameters"])
 def test_the_gramian_in_bfloat16_is_about_that_in_double_precision(store, tasks, accumulate, at):
     stream, found = stream_of(store, tasks), []
-    counts, epoch = stream.loader.num_targets_of, stream.order.steps_per_epoch
     for runtime in (Runtime(), Half()):
         model = model_of(store, tasks, "mmoe", dropout=0.0)
         if isinstance(runtime, Half):
             model = model.float()
             model.forward = runtime.autocast()(model.forward)  # as accelerate wraps it
         options = Balancing.read({"type": "imtl_g", "accumulate": accumulate, "at": at})
-        stepper = Stepper(model, tasks, options, runtime, 5, counts, epoch)
-        stepper.choose_memory(lambda: stream.loader([0]), 3)
+        stepper = Stepper(model, tasks, options, runtime, stream, 5)
+        stepper.choose_memory()
         step_of(stepper, stream)
         assert all(g.isfinite().all() for g in gradient(model).values())
         found.append(stepper._facts.gramian)
