@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from job.config import CONFIGS, load
-from job.evaluation import Evaluation, TaskScore
+from job.evaluation import Evaluation
+from job.scores import TaskScore
 from mtl.graphs.cache import open_graph
 from mtl.graphs.store import GraphStore
 from mtl.graphs.synthetic import Synthetic

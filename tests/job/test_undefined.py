@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import torch
 
-from job.evaluation import TaskScore, _own_warnings
+from job.scores import TaskScore, _own_warnings
 from mtl.graphs.cache import open_graph
 from mtl.graphs.synthetic import Synthetic
 from mtl.tasks import Task
