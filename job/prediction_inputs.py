@@ -99,7 +99,7 @@ def read_pairs(
     if len(names) != 2:
         raise DataError(f"{path}: expected columns src and dst, found {', '.join(names) or 'none'}")
     src, dst = (
-        _rows(table[name], f"{path}: column {name!r}", store, kind)
+        rows_of(table[name], f"{path}: column {name!r}", store, kind)
         for name, kind in zip(names, ends, strict=True)
     )
     return src, dst
@@ -125,7 +125,12 @@ def _csv(path: Path, store: GraphStore, ends: tuple[str, str]) -> pa.Table:
     )
 
 
-def _rows(column: pa.ChunkedArray, where: str, store: GraphStore, kind: str) -> np.ndarray:
+def rows_of(column: pa.ChunkedArray, where: str, store: GraphStore, kind: str) -> np.ndarray:
+    """Return the rows of nodes by their ids; by their rows where they have none.
+
+    Raises:
+        DataError: there is no such node; names the column and the value.
+    """
     ids = store.ids(kind)
     values = column.to_pylist()
     if ids is not None:

@@ -93,7 +93,7 @@ class Parts:
         rounds = [parts[i : i + width] for i in range(0, len(parts), width)]
         mine = [some[rank] if rank < len(some) else None for some in rounds]
         numbers = [chunk for part in mine if part is not None for chunk in part.chunks]
-        with closing(self._batches(job, segment, numbers)) as batches:
+        with closing(self.batches(job, segment, numbers)) as batches:
             for some, part in zip(rounds, mine, strict=True):
                 if part is not None:
                     self._part(job, part, batches)
@@ -104,7 +104,7 @@ class Parts:
                     raise StoppedError(f"stopped after {done} chunks; the same command goes on")
         return done
 
-    def _batches(
+    def batches(
         self, job: Pass, segment: Segment, numbers: Sequence[int]
     ) -> Generator[tuple[np.ndarray, Batch]]:
         """Yield the seeds and the batch of each chunk."""
@@ -127,7 +127,7 @@ class Parts:
                 return
             its, batch = next(batches)
             seeds.append(its.astype(np.int64))
-            for name, found in self._values(job, batch).items():
+            for name, found in self.values(job, batch).items():
                 values[name].append(found)
         for name, columns in job.columns.items():
             path = part_path(self._out_dir / name, part.number)
@@ -135,7 +135,7 @@ class Parts:
                 write_part(path, columns.table(np.concatenate(seeds), torch.cat(values[name])))
 
     @torch.no_grad()
-    def _values(self, job: Pass, batch: Batch) -> dict[str, Tensor]:
+    def values(self, job: Pass, batch: Batch) -> dict[str, Tensor]:
         """Return what each folder holds of the seeds of a batch."""
         batch = batch.to(self._runtime.device)
         with self._runtime.autocast():

@@ -67,7 +67,6 @@ def _scored(
     wish: "Wish", store: GraphStore, links: Mapping[str, BoundLinks], about: Mapping[str, str]
 ) -> Pass:
     """Return the pass over listed pairs."""
-    assert wish.pairs is not None
     kinds = sorted({task.group for task in links.values()})
     if len(kinds) > 1:
         raise ConfigError(
@@ -75,13 +74,25 @@ def _scored(
             "edge type in tasks="
         )
     first, second = next(iter(links.values())).node_types
-    listed = read_pairs(wish.pairs, store, (first, second))
+    assert wish.pairs is not None
+    return scored(read_pairs(wish.pairs, store, (first, second)), store, links, about)
+
+
+def scored(
+    listed: tuple[np.ndarray, np.ndarray],
+    store: GraphStore,
+    links: Mapping[str, BoundLinks],
+    about: Mapping[str, str],
+) -> Pass:
+    """Return the pass over pairs of nodes of one edge type."""
+    kind = next(iter(links.values())).group
+    first, second = next(iter(links.values())).node_types
     asked = {name: ask_pairs(task, store, listed) for name, task in links.items()}
     names = (store.ids(first), store.ids(second))
     columns = {
         name: Scored(
             reads=(name, None),
-            metadata={**about, "task": name, "type": task.task.type, "edge_type": kinds[0]},
+            metadata={**about, "task": name, "type": task.task.type, "edge_type": kind},
             task=task,
             names=names,
         )

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
 
 from job.checkpoint import MANIFEST as CHECKPOINT
 from job.checkpoint import Checkpoints
@@ -33,12 +35,39 @@ if TYPE_CHECKING:
     from job.predict import Wish
 
 
+class Opened(NamedTuple):
+    """What predictions are made with.
+
+    Attributes:
+        store: the graph to predict on.
+        tasks: all of the run, by name, on that graph.
+        model: in evaluation mode, on its device.
+        checkpoint: folder of its weights.
+    """
+
+    store: GraphStore
+    tasks: dict[str, BoundTask]
+    model: nn.Module
+    checkpoint: Path
+
+
 def predict(wish: "Wish", runtime: Runtime) -> None:
     """Write the predictions of a run, all parts that are not there yet.
 
     Raises:
         StoppedError: a process was asked to stop; the same command goes on.
     """
+    store, tasks, model, folder = open_run(wish, runtime)
+    options = _options(wish, runtime, folder, store)
+    about = {"run": str(wish.run_dir), "checkpoint": folder.name, "graph": store.fingerprint}
+    passes = build_passes(wish, store, tasks, about)
+    runtime.on_main(lambda: claim(wish.out_dir, options))
+    Parts(wish.config, wish.out_dir, store, tasks, model, runtime).compute(passes)
+    runtime.on_main(lambda: _say(wish.out_dir, passes))
+
+
+def open_run(wish: "Wish", runtime: Runtime) -> Opened:
+    """Open the graph to predict on, and the model of the run for it."""
     config = wish.config
     store, trained = _graph(wish)
     tasks = _tasks(wish, store, trained)
@@ -47,13 +76,8 @@ def predict(wish: "Wish", runtime: Runtime) -> None:
     checkpoints = Checkpoints(config.run.dir, config.checkpoint, trained.fingerprint)
     folder = checkpoints.whole(step_of(wish.checkpoint, checkpoints))
     read_weights(model, folder)
-    options = _options(wish, runtime, folder, store)
-    about = {"run": str(wish.run_dir), "checkpoint": folder.name, "graph": store.fingerprint}
-    passes = build_passes(wish, store, tasks, about)
-    runtime.on_main(lambda: claim(wish.out_dir, options))
     inner = runtime.unwrap(runtime.prepare_evaluation(model)).eval()
-    Parts(config, wish.out_dir, store, tasks, inner, runtime).compute(passes)
-    runtime.on_main(lambda: _say(wish.out_dir, passes))
+    return Opened(store, tasks, inner, folder)
 
 
 def _graph(wish: "Wish") -> tuple[GraphStore, GraphInfo]:
