@@ -53,6 +53,8 @@ OEWN = Study(
         "relation": "accuracy",
     },
     judged=(),
+    alone_overrides=("evaluate.select=TASK/METRIC",),
+    without_others=False,  # the same edges are hidden from each task alone
     extra=(  # about 150 steps, which is a tenth of the shipped training
         "train.epochs=1",
         "model.dim=64",
