@@ -39,6 +39,8 @@ class MLflow(Options):
     current directory. Never put SQLite on a volume that machines share: run a server there."""
     experiment: str = "graphmtl"
     """Experiment that the run belongs to, created where it is missing."""
+    parent: str | None = None
+    """Id of the MLflow run that this one is nested in; job/sweep.py sets it."""
 
     def __post_init__(self) -> None:
         if not re.match(r"(sqlite|postgresql|mysql|mssql|https?|databricks)\b", self.uri):
@@ -97,6 +99,8 @@ class Tracker:
         self._file = path.open("a", encoding="utf-8")
         write_json(self._run_dir / "dataset.json", card)
         tags = {"world_size": str(self._world_size), **tags}
+        if self._mlflow is not None and self._mlflow.parent is not None:
+            tags["mlflow.parentRunId"] = self._mlflow.parent
         remember_run(self._run_dir, self._mlflow, self._run_name, config, tags, step)
         if self._mlflow is not None:
             self._sink = MLflowSink(self._run_dir, self.message)
