@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Self
 
-from job.mlflow_run import HEADLINES
+from job.mlflow_end import HEADLINES
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

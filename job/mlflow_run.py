@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from job.track import MLflow
 
 KEY = "graphmtl.key"
-HEADLINES = "graphmtl.headlines"
-ENDED = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+# Options that say where a run is kept, not what it computes.
+PLACES = ("run.name", "run.dir", "track.", "cluster")
+TYPES = ("model.encoder", "model.sharing", "balancing")
 
 
 def remember_run(
@@ -84,14 +85,22 @@ def make_run(client: "MlflowClient", state: dict[str, Any]) -> "Run":
 
 
 def describe(client: "MlflowClient", run: "Run", state: dict[str, Any]) -> None:
-    """Send the parameters (MLflow takes each one once) and the tags."""
+    """Send the parameters (MLflow takes each one once) and the tags.
+
+    Names and places are no parameters: runs that differ in nothing else are the same.
+    """
     from mlflow.entities import Param, RunTag
 
     run_id = run.info.run_id
-    params = [Param(k, v) for k, v in state["params"].items() if k not in run.data.params]
+    options = {k: v for k, v in state["params"].items() if not k.startswith(PLACES)}
+    params = [Param(k, v) for k, v in options.items() if k not in run.data.params]
     for start in range(0, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])
-    tags = [RunTag(clean(key), value[:5000]) for key, value in state["tags"].items()]
+    tasks = dict.fromkeys(k.split(".")[1] for k in options if k.startswith("tasks."))
+    types = {part: options[f"{part}.type"] for part in TYPES if f"{part}.type" in options}
+    said = {"run_dir": state["params"].get("run.dir", ""), "tasks": ", ".join(tasks), **types}
+    texts = {key: text for key, text in said.items() if text} | state["tags"]
+    tags = [RunTag(clean(key), text[:5000]) for key, text in texts.items()]
     client.log_batch(run_id, tags=tags)
 
 
@@ -111,15 +120,3 @@ def send_files(client: "MlflowClient", run: "Run", run_dir: Path) -> None:
     client.log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
     for name in ("config.yaml", "dataset.json"):
         client.log_artifact(run.info.run_id, str(run_dir / name))
-
-
-def end_run(client: "MlflowClient", run_id: str | None, summary: dict[str, Any]) -> None:
-    """Give the run its final status, and the headline of each task as a tag.
-
-    That is its first metric; the loss only where it has no other.
-    """
-    tests = [key for key in summary.get("metrics", {}) if re.fullmatch("test/.+/.+", key)]
-    tests.sort(key=lambda key: key.endswith("/loss"))
-    headlines = {key.rpartition("/")[0]: clean(key) for key in reversed(tests)}
-    client.set_tag(run_id, HEADLINES, json.dumps(list(headlines.values())[::-1]))
-    client.set_terminated(run_id, ENDED[summary["status"]])

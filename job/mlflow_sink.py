@@ -11,7 +11,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from job.mlflow_run import clean, describe, end_run, find_run, make_run, send_files
+from job.mlflow_end import end_run
+from job.mlflow_run import clean, describe, find_run, make_run, send_files
 from job.mlflow_store import (
     StoreError,
     absolute,
