@@ -1,22 +1,27 @@
-"""checkpoint: atomic, verified; safetensors and JSON, nothing is ever unpickled."""
+"""checkpoint: atomic, verified, written beside the training; nothing is ever unpickled."""
 
-import hashlib
-import json
-import os
-import re
 import shutil
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from job.checkpoint_files import (
+    clear_up,
+    folders,
+    read_manifest,
+    remove,
+    step_of,
+    verify,
+    write_folder,
+)
 from job.config import Checkpoint
-from job.runtime import run_command
+from job.runtime import CannotWriteError, Runtime, run_command
 from mtl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from job.state import Progress, TrainState
-
-VERSION, MANIFEST = 1, "manifest.json"
+    from job.state import Snapshot, TrainState
 
 
 class Checkpoints:
@@ -26,57 +31,90 @@ class Checkpoints:
         run_dir: holds them in `checkpoints/step_00000120/`.
         options: the `checkpoint:` section.
         graph: fingerprint of the graph; a checkpoint of another one is refused.
+        say: tells people of what is damaged, or could not be written.
     """
 
-    def __init__(self, run_dir: Path, options: Checkpoint, graph: str) -> None:
-        self.folder, self.options, self.graph = run_dir / "checkpoints", options, graph
+    def __init__(
+        self,
+        run_dir: Path,
+        options: Checkpoint,
+        graph: str,
+        say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    ) -> None:
+        self.folder, self.options, self.graph, self.say = (
+            run_dir / "checkpoints",
+            options,
+            graph,
+            say,
+        )
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
 
-    def save(self, state: "TrainState") -> Path:
-        """Write a checkpoint aside, move it into place, and remove what is no longer kept."""
-        progress = state.progress
-        final = self.folder / f"step_{progress.step:08d}"
-        aside = self.folder / f".{final.name}.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        state.write(aside)
-        manifest = {
-            "version": VERSION,
-            "graph": self.graph,
-            "progress": vars(progress),
-            "files": {path.name: _identity(path) for path in sorted(aside.iterdir())},
-        }
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        for path in (*aside.iterdir(), aside):
-            _sync(path)
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-        _sync(self.folder)
-        self._prune(progress)
-        return final
+    def save(self, state: "TrainState") -> None:
+        """Copy the state and write it in the background, once the one before is written.
+
+        Where it cannot be written (the disk is full, say) people are told, what was there before
+        stays, and the training goes on.
+        """
+        self.wait()
+        self._writing = self._writer.submit(self._write, state.snapshot())
+
+    def wait(self) -> None:
+        """Wait until all that was saved is written, or people know that it is not."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except OSError as error:
+            newest = self._newest()
+            there = (
+                "there is none" if newest is None else f"the newest is of step {step_of(newest)}"
+            )
+            self.say(f"warning: no checkpoint could be written ({error}); {there}")
+
+    def close(self) -> None:
+        """Wait, however the training ends: what was saved before is not lost."""
+        self.wait()
+        self._writer.shutdown()
+
+    def check_saved(self, step: int) -> None:
+        """Wait, and check that a step was saved.
+
+        Raises:
+            CannotWriteError: it was not.
+        """
+        self.wait()
+        if not self.path(step).exists():
+            raise CannotWriteError(f"{self.path(step)} could not be written")
 
     def resume(self, state: "TrainState") -> bool:
         """Go on from the newest checkpoint that is whole; return whether there is one.
 
         The main process chooses, so that all processes go on from the same one.
-        """
-        runtime = state.runtime
-        newest = self._newest() if runtime.is_main else None
-        number = runtime.sum_int(0 if newest is None else 1 + _step_of(newest))
-        if number:
-            folder = self.path(number - 1)
-            self._check_graph(folder)
-            state.read(folder)
-        return number > 0
 
-    def _newest(self) -> Path | None:
-        """Return the newest checkpoint that is whole; say which ones are not."""
-        for folder in reversed(self.all()):
-            fault = verify(folder)
-            if fault is None:
-                return folder
-            message = f"checkpoint {folder} is damaged ({fault}); trying the one before"
-            print(message, file=sys.stderr)
-        return None
+        Raises:
+            DataError: `checkpoint.strict`, and the newest is damaged.
+        """
+        state.runtime.on_main(self._prepare)
+        number = self._agreed(state.runtime, self._newest)
+        if number is not None:
+            self._check_graph(self.path(number))
+            state.read(self.path(number))
+        return number is not None
+
+    def best_saved(self, runtime: Runtime, wanted: int | None) -> Path | None:
+        """Return the best checkpoint that could be written, checked; None where there is none.
+
+        Args:
+            runtime: the main process chooses.
+            wanted: step that was the best; people are told where another has to do.
+        """
+        number = self._agreed(runtime, self._best)
+        if number != wanted and runtime.is_main:
+            instead = "the last weights" if number is None else f"those of step {number}"
+            self.say(f"warning: no whole checkpoint of the best step, {wanted}; taking {instead}")
+        return None if number is None else self.path(number)
 
     def newest_progress(self) -> dict[str, Any]:
         """Return how far the newest whole checkpoint is.
@@ -87,27 +125,17 @@ class Checkpoints:
         newest = self._newest()
         if newest is None:
             raise ConfigError(f"{self.folder}: no whole checkpoint is there; train first")
-        progress: dict[str, Any] = json.loads((newest / MANIFEST).read_text())["progress"]
+        progress: dict[str, Any] = read_manifest(newest)["progress"]
         return progress
 
     def best(self) -> int:
-        """Return the step of the best checkpoint, checked; of the newest where none is.
+        """Return the step of the best whole checkpoint; of the newest where none was the best.
 
         Raises:
             ConfigError: there is none.
-            DataError: it is damaged.
         """
-        progress = self.newest_progress()
-        step: int = progress["step"] if progress["best_step"] is None else progress["best_step"]
-        fault = verify(self.path(step))
-        if fault is not None:
-            raise DataError(f"{self.path(step)}: {fault}")
-        return step
-
-    def all(self) -> list[Path]:
-        """Return all checkpoints, oldest first, whole or not."""
-        folders = self.folder.glob("step_*")
-        return sorted(folder for folder in folders if re.fullmatch(r"step_\d{8}", folder.name))
+        best = self._best()
+        return int(self.newest_progress()["step"]) if best is None else step_of(best)
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of a step."""
@@ -120,7 +148,7 @@ class Checkpoints:
             ConfigError: there is none, or it is of another graph.
             DataError: it is damaged.
         """
-        steps = [_step_of(folder) for folder in self.all()]
+        steps = [step_of(folder) for folder in folders(self.folder)]
         if step not in steps:
             raise ConfigError(
                 f"checkpoint: {self.folder} has none of step {step} "
@@ -132,8 +160,50 @@ class Checkpoints:
         self._check_graph(self.path(step))
         return self.path(step)
 
+    def _write(self, snapshot: "Snapshot") -> None:
+        """Write a snapshot, and remove what is no longer kept: what is left is whole."""
+        progress = snapshot.progress
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free, needed = shutil.disk_usage(self.folder).free, snapshot.num_bytes
+        if free < needed:
+            raise OSError(f"{self.folder}: {needed:,} bytes are needed, {free:,} are free")
+        manifest = {"graph": self.graph, "progress": progress}
+        write_folder(self.path(progress["step"]), snapshot.write, manifest)
+        there = folders(self.folder)
+        best = [path for path in there if _was_best(path)][-1:]
+        for path in {*there} - {*there[-self.options.keep :], *best, self.path(progress["step"])}:
+            remove(path)
+
+    def _prepare(self) -> None:
+        clear_up(self.folder)
+        newest = folders(self.folder)[-1:]
+        if self.options.strict and newest and (fault := verify(newest[0])) is not None:
+            raise DataError(
+                f"{newest[0]}: {fault}; checkpoint.strict refuses to go on from the one before"
+            )
+
+    def _newest(self) -> Path | None:
+        """Return the newest checkpoint that is whole; say which ones are not."""
+        for folder in reversed(folders(self.folder)):
+            fault = verify(folder)
+            if fault is None:
+                return folder
+            self.say(f"checkpoint {folder} is damaged ({fault}); trying the one before")
+        return None
+
+    def _best(self) -> Path | None:
+        """Return the newest of those that were the best so far when they were written."""
+        bests = (path for path in reversed(folders(self.folder)) if _was_best(path))
+        return next((path for path in bests if verify(path) is None), None)
+
+    def _agreed(self, runtime: Runtime, choose: Callable[[], Path | None]) -> int | None:
+        """Return the step of the checkpoint that the main process chooses."""
+        chosen = choose() if runtime.is_main else None
+        number = runtime.sum_int(0 if chosen is None else 1 + step_of(chosen))
+        return number - 1 if number else None
+
     def _check_graph(self, folder: Path) -> None:
-        trained_on = json.loads((folder / MANIFEST).read_text())["graph"]
+        trained_on = read_manifest(folder)["graph"]
         if trained_on != self.graph:
             raise ConfigError(
                 f"graph: {folder} was trained on another graph (its fingerprint is "
@@ -141,47 +211,14 @@ class Checkpoints:
                 f"run.dir"
             )
 
-    def _prune(self, progress: "Progress") -> None:
-        keep = {path.name for path in self.all()[-self.options.keep :]}
-        keep |= {self.path(progress.step).name, self.path(progress.best_step or 0).name}
-        for path in self.all():
-            if path.name not in keep:
-                shutil.rmtree(path)
 
-
-def verify(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or None."""
+def _was_best(folder: Path) -> bool:
+    """Return whether nothing had been better when this was saved, as far as it can be read."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        files: dict[str, Any] = manifest["files"]
-        if manifest["version"] > VERSION:
-            raise DataError(f"{folder} was written by a newer version; update to read it")
-        for name, identity in files.items():
-            if _identity(folder / name) != identity:
-                return f"{name} has changed since it was written"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _step_of(folder: Path) -> int:
-    return int(folder.name.removeprefix("step_"))
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        progress = read_manifest(folder)["progress"]
+        return bool(progress["best_step"] == progress["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 USAGE = """
@@ -198,15 +235,21 @@ def main(argv: list[str]) -> None:
         ConfigError: there is none to list.
         DataError: some are damaged.
     """
-    folder = Path(argv[0]) if len(argv) == 1 else Path()
-    checkpoints = Checkpoints(folder, Checkpoint(), graph="")
-    if len(argv) != 1 or not checkpoints.all():
+    found = folders(Path(argv[0]) / "checkpoints") if len(argv) == 1 else []
+    if not found:
         raise ConfigError(f"expected a run directory with checkpoints, found {' '.join(argv)!r}")
-    faults = {path: verify(path) for path in checkpoints.all()}
+    faults = {path: verify(path) for path in found}
     for path, fault in faults.items():
-        print(f"{path.name}  {'whole' if fault is None else f'DAMAGED: {fault}'}")
+        print(f"{path.name}  {_described(path) if fault is None else f'DAMAGED: {fault}'}")
     if any(faults.values()):
-        raise DataError(f"{folder}: training goes on from the newest whole checkpoint")
+        raise DataError(f"{argv[0]}: training goes on from the newest whole checkpoint")
+
+
+def _described(folder: Path) -> str:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    score = read_manifest(folder)["progress"]["best_score"]
+    best = f"  the best so far, {score:.4g}" if _was_best(folder) else ""
+    return f"whole  {size / 1e6:,.1f} MB{best}"
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ class Checkpoint(Options):
     """Epochs between two checkpoints; one is saved at each new best and at the end, too."""
     keep: PositiveInt = 2
     """How many of the newest ones to keep."""
+    strict: bool = False
+    """Refuse to go on where the newest one is damaged, instead of going on from the one before."""
 
 
 @dataclass(frozen=True, kw_only=True)

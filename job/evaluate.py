@@ -69,10 +69,10 @@ def evaluate_run(config: JobConfig, runtime: Runtime, split: str, checkpoint: st
 
 def step_of(checkpoint: str, checkpoints: "Checkpoints") -> int:
     """Return the step that best, last or a number stands for."""
-    progress = checkpoints.newest_progress()
-    if checkpoint in ("best", "last"):
-        step = progress["best_step"] if checkpoint == "best" else None
-        return int(progress["step"] if step is None else step)
+    if checkpoint == "best":
+        return checkpoints.best()
+    if checkpoint == "last":
+        return int(checkpoints.newest_progress()["step"])
     if not checkpoint.isdecimal():
         raise ConfigError(f"checkpoint: expected best, last or a step, found {checkpoint!r}")
     return int(checkpoint)

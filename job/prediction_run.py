@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-from job.checkpoint import MANIFEST as CHECKPOINT
+from job.checkpoint_files import MANIFEST as CHECKPOINT
 from job.checkpoint import Checkpoints
 from job.conversion import ConversionProgress
 from job.evaluate import step_of

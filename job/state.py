@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
@@ -66,12 +67,9 @@ class TrainState:
     balancer: Balancer
     progress: Progress = field(default_factory=Progress)
 
-    def write(self, folder: Path) -> None:
-        """Write all of it into a folder: tensors as safetensors, the rest as JSON."""
+    def snapshot(self) -> "Snapshot":
+        """Return a copy of all of it, in the memory of the CPU: the training may go on."""
         weights = self.runtime.unwrap(self.model).state_dict()
-        save_file({name: w.contiguous() for name, w in weights.items()}, folder / MODEL)
-        save_file(dict(self._moments()), folder / OPTIMIZER)
-        save_file(self.balancer.state(), folder / BALANCER)
         groups = [
             {key: value for key, value in group.items() if key != "params"}
             for group in self.optimizer.state_dict()["param_groups"]
@@ -82,10 +80,15 @@ class TrainState:
             "scaler": self.runtime.scaler_state,
             "versions": {"torch": torch.__version__},
         }
-        (folder / SCALARS).write_text(json.dumps(scalars, indent=2) + "\n")
+        tensors = {
+            MODEL: _copied(weights),
+            OPTIMIZER: _copied(dict(self._moments())),
+            BALANCER: _copied(self.balancer.state()),
+        }
+        return Snapshot(tensors, json.dumps(scalars, indent=2), dict(vars(self.progress)))
 
     def read(self, folder: Path) -> None:
-        """Take what `write` wrote.
+        """Take what a snapshot wrote.
 
         Raises:
             ConfigError: it is of another model.
@@ -118,7 +121,7 @@ class TrainState:
         for index, values in self.optimizer.state_dict()["state"].items():
             for moment, tensor in values.items():
                 if isinstance(tensor, Tensor):
-                    yield f"{moment}/{names[index]}", tensor.contiguous()
+                    yield f"{moment}/{names[index]}", tensor
 
     def _read_moments(self, tensors: dict[str, Tensor], param_groups: list[dict[str, Any]]) -> None:
         index = {name: i for i, name in enumerate(self._trained())}
@@ -132,6 +135,43 @@ class TrainState:
             for saved, group in zip(param_groups, current, strict=True)
         ]
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint holds, as it was at one step.
+
+    Attributes:
+        tensors: by file and name.
+        scalars: the rest, as JSON.
+        progress: how far the training was.
+    """
+
+    tensors: dict[str, dict[str, Tensor]]
+    scalars: str
+    progress: dict[str, Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the files, but for their headers."""
+        return sum(t.nbytes for tensors in self.tensors.values() for t in tensors.values())
+
+    def write(self, folder: Path) -> None:
+        """Write all of it into a folder: tensors as safetensors, the rest as JSON.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for name, tensors in self.tensors.items():
+            try:
+                save_file(tensors, folder / name)
+            except SafetensorError as error:  # a full disk, say
+                raise OSError(f"{folder / name}: {error}") from error
+        (folder / SCALARS).write_text(self.scalars + "\n", encoding="utf-8")
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
 
 
 def read_weights(model: nn.Module, folder: Path) -> None:

@@ -114,6 +114,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     with (
         summarized(tracker, progress, meter, runtime) as summary,
         profiled(config.train.profile, config.run.dir, runtime, tracker.message) as end_step,
+        closing(checkpoints),
         closing(stream.steps(first, num_steps, runtime.rank, runtime.world_size)) as steps,
     ):
         while not progress.is_over(num_steps, patience):
@@ -149,10 +150,12 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                 with clock("checkpoint"):
                     runtime.on_main(lambda: checkpoints.save(state))
             if meter.stop:
+                runtime.on_main(lambda: checkpoints.check_saved(progress.step))
                 raise StoppedError(f"stopped at step {progress.step}; the same command goes on")
 
-        if progress.best_step is not None:
-            read_weights(runtime.unwrap(model), checkpoints.whole(progress.best_step))
+        runtime.on_main(checkpoints.wait)
+        if (best := checkpoints.best_saved(runtime, progress.best_step)) is not None:
+            read_weights(runtime.unwrap(model), best)
         summary.update(evaluation.summary(model, ("val", "test")), num_parameters=sizes)
         if rest := meter.end() | stepper.agreement.record():
             tracker.log(rest, progress.step)
