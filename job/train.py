@@ -160,7 +160,9 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         if rest := meter.end() | stepper.agreement.record():
             tracker.log(rest, progress.step)
         runtime.on_main(lambda: draw_or_say(config.run.dir, tracker.message))
-    return runtime.on_main(lambda: show(summary, "test"))
+    runtime.on_main(lambda: show(summary, "test"))
+    if best is None:
+        runtime.on_main(lambda: checkpoints.check_saved(progress.step))
 
 
 if __name__ == "__main__":
