@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-from job.checkpoint_files import MANIFEST as CHECKPOINT
 from job.checkpoint import Checkpoints
+from job.checkpoint_files import MANIFEST as CHECKPOINT
 from job.conversion import ConversionProgress
 from job.evaluate import step_of
 from job.prediction import Pass
@@ -62,6 +62,7 @@ def predict(wish: "Wish", runtime: Runtime) -> None:
     about = {"run": str(wish.run_dir), "checkpoint": folder.name, "graph": store.fingerprint}
     passes = build_passes(wish, store, tasks, about)
     runtime.on_main(lambda: claim(wish.out_dir, options))
+    runtime.defer_signals()
     Parts(wish.config, wish.out_dir, store, tasks, model, runtime).compute(passes)
     runtime.on_main(lambda: _say(wish.out_dir, passes))
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from job.gates import gate_table
 from job.meter import Meter
-from job.runtime import Runtime, StoppedError
+from job.runtime import Interruption, Runtime, StoppedError
 from job.state import Progress
 from job.track import Status, Tracker
 
@@ -24,7 +24,7 @@ def summarized(
     try:
         yield summary
         status = "finished"
-    except StoppedError:
+    except (StoppedError, Interruption):
         status = "stopped"
         raise
     finally:

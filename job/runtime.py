@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TIMEOUT = timedelta(minutes=10)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SILENT_SECONDS = 2.0
 COMMON_CODES = (64, 65, 75, 76, 78)
 """Endings that all processes of a machine come to together."""
@@ -52,6 +53,10 @@ class StoppedError(UserError):
     """The job was asked to stop and saved what it needs to go on."""
 
     exit_code = 75
+
+
+class Interruption(BaseException):
+    """The job was asked to stop while it had nothing to save; no library catches this."""
 
 
 class NonFiniteError(UserError):
@@ -70,7 +75,9 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     """Run a command of this package and end the process with its exit code.
 
     A user's mistake is printed in its own words, by one process; only a bug shows a traceback.
+    SIGTERM and SIGINT end it at once with 75, until a Runtime defers them.
     """
+    _end_on_signals()
     # OpenMP reads it when torch is imported. Its threads spin where they wait, by default, and take
     # the cores that the loader's threads and other processes need: on two busy cores a step took
     # 5 to 10 times as long; on idle ones spinning gains a tenth.
@@ -147,8 +154,6 @@ class Runtime:
         self._started = time.time()
 
     def __enter__(self) -> Self:
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._on_signal)
         try:
             self.on_main(self._own_run_dir)
         except BaseException:
@@ -165,10 +170,29 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         code, cause = _ending(error) if error else (0, "")
+        alone = isinstance(error, Interruption)  # nobody knows whether the others are, too
         if self.is_main and self._run_dir is not None:
             record = {"code": code, "cause": cause, "started": self._started, "time": time.time()}
             (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
-        self._leave(clean=code in (0, StoppedError.exit_code))
+        self._leave(clean=code in (0, StoppedError.exit_code) and not alone)
+
+    def defer_signals(self) -> None:
+        """Let SIGTERM and SIGINT set `stop_requested`, so that what was done is saved first.
+
+        A second one ends the process at once.
+        """
+        for name in SIGNALS:
+            signal.signal(name, self._on_signal)
+
+    def obey_signals(self) -> None:
+        """Let SIGTERM and SIGINT end this process from now on: there is nothing to save.
+
+        Raises:
+            Interruption: there was one.
+        """
+        _end_on_signals()
+        if self.stop_requested:
+            _interrupt(signal.SIGTERM, None)
 
     def on_main(self, action: Callable[[], object]) -> None:
         """Run an action on the main process; where it fails, all processes end, none waits.
@@ -319,6 +343,15 @@ class Runtime:
             self._accelerator.end_training()
 
 
+def _end_on_signals() -> None:
+    for name in SIGNALS:
+        signal.signal(name, _interrupt)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interruption(f"stopped by {signal.Signals(number).name}; the same command goes on")
+
+
 def _say(message: str, *, common: bool) -> None:
     """Print how this process ended.
 
@@ -342,8 +375,8 @@ def _ending(error: BaseException) -> tuple[int, str]:
         case UserError():
             lines = str(error)
             return error.exit_code, f"error: {lines}" if lines else ""
-        case KeyboardInterrupt():
-            return 130, "interrupted"
+        case Interruption():
+            return StoppedError.exit_code, str(error)
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EACCES | errno.EISDIR):
             return CannotWriteError.exit_code, f"error: {error}"
     return 70, "".join(traceback.format_exception(error)).rstrip()

@@ -91,7 +91,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     if runtime.all_agree(rundir.is_finished(config.run.dir)) and progress.is_over(
         num_steps, patience
     ):
-        return runtime.on_main(lambda: rundir.say_finished(config.run.dir))
+        runtime.on_main(lambda: rundir.say_finished(config.run.dir))
+        return
 
     tracker = open_tracker(
         config.track,
@@ -117,6 +118,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         closing(checkpoints),
         closing(stream.steps(first, num_steps, runtime.rank, runtime.world_size)) as steps,
     ):
+        runtime.defer_signals()
         while not progress.is_over(num_steps, patience):
             epoch = progress.step // order.steps_per_epoch + 1
             epoch_end = epoch * order.steps_per_epoch
@@ -154,6 +156,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                 raise StoppedError(f"stopped at step {progress.step}; the same command goes on")
 
         runtime.on_main(checkpoints.wait)
+        runtime.obey_signals()
         if (best := checkpoints.best_saved(runtime, progress.best_step)) is not None:
             read_weights(runtime.unwrap(model), best)
         summary.update(evaluation.summary(model, ("val", "test")), num_parameters=sizes)

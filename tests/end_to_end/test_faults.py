@@ -1,6 +1,8 @@
 """What a job does when the machine lets it down."""
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,54 @@ def test_a_training_that_could_save_nothing_shows_its_results_and_ends_with_73(l
     assert "taking the last weights" in ending.stderr
     assert "step_00000004 could not be written" in ending.stderr
     assert json.loads((run_dir / "exit.json").read_text())["code"] == 73
+
+
+SLOW_IMPORT = """
+import runpy, sys, time
+import job.config
+load = job.config.load
+def slow(argv):
+    print("importing", file=sys.stderr, flush=True)
+    time.sleep(60)
+job.config.load = slow
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_there_is_anything_to_save_ends_the_job_at_once_with_75(
+    number, command, tmp_path
+):
+    program = command(tmp_path, "-c", SLOW_IMPORT, *JOB)
+    wait_for_text(tmp_path / "program.err", "importing")
+    start = time.monotonic()
+    program.process.send_signal(number)
+    ending = program()
+    assert ending.code == 75
+    assert time.monotonic() - start < 30
+    assert f"stopped by {number.name}; the same command goes on" in ending.stderr
+    assert "Traceback" not in ending.stderr
+
+
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_a_signal_while_the_graph_is_converted_ends_the_job_and_the_next_one_converts(
+    nproc, start, tmp_path, run_dir
+):
+    big = [*JOB[1:], "graph.num_nodes=400000", f"graph.cache={tmp_path / 'cache'}"]
+    job = start(tmp_path, *big, nproc=nproc)
+    wait_for_text(tmp_path / "0.0.err", "graph: converting")
+    for rank in range(nproc):
+        job.kill(rank)
+    assert job.end().codes == [75] * nproc
+    assert json.loads((run_dir / "exit.json").read_text())["code"] == 75
+    assert not list((tmp_path / "cache").glob("**/graph.json"))
+    small = start(tmp_path, *JOB[1:], f"graph.cache={tmp_path / 'cache'}", nproc=nproc).end()
+    assert small.code == 0, small.stderr
+
+
+def wait_for_text(path, text):
+    deadline = time.monotonic() + 120
+    while text not in (path.read_text() if path.exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
