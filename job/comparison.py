@@ -1,22 +1,34 @@
-"""track: what runs have in common and where they differ, as plain rows."""
+"""compare: what runs have in common and where they differ, as plain rows."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Self
 
-from job.mlflow_end import HEADLINES
+from job.mlflow_end import COST, HEADLINES
+from job.mlflow_run import PLACES
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 GAIN = "delta_m"
 LOWER_IS_BETTER = {"loss", "mae", "rmse", "mse"}
-OTHERS = [GAIN, "test/mean_gain", "val/mean_gain", "throughput/seeds_per_second"]
-NEVER_THE_SAME = {"run.name", "run.dir"}
+MEAN_GAIN = "test/mean_gain"
+OTHERS = [GAIN, MEAN_GAIN, "val/mean_gain", "throughput/seeds_per_second", COST]
 SEED = "run.seed"
+
+
+@dataclass(kw_only=True)
+class Gain:
+    """How much better than the baseline, in its units: .05 is 5 % of its value."""
+
+    value: float
+    """Over the means of all seeds."""
+    by_seed: dict[str, float]
+    """Of the seeds that both have."""
+    p: float | None = None
+    """Of a two-sided t-test over these pairs; None for too few."""
+    p_holm: float | None = None
+    """The same, after Holm's correction over the rows that are compared."""
 
 
 @dataclass(kw_only=True)
@@ -33,18 +45,39 @@ class Row:
     params: dict[str, str]
     headlines: list[str]
     """The first metric of each task, in the order of the tasks."""
+    tags: dict[str, str] = field(default_factory=dict)
+    started: int = 0
+    """Milliseconds since 1970."""
+    runs: "list[Row]" = field(default_factory=list)
+    """Where there are several: each of them."""
+    is_baseline: bool = False
+    gains: dict[str, Gain] = field(default_factory=dict)
+    """Over the baseline: of each task, and of all of them together as `delta_m`."""
 
     @classmethod
     def of(cls, run: "Run") -> Self:
         """Read a run of MLflow."""
+        params = {k: v for k, v in run.data.params.items() if not k.startswith(PLACES)}
         return cls(
-            name=run.info.run_name,
+            name=run.info.run_name or run.info.run_id,
             run_ids=[run.info.run_id],
             status=run.info.status.lower(),
             metrics=dict(run.data.metrics),
-            params=dict(run.data.params),
+            params=params,
             headlines=json.loads(run.data.tags.get(HEADLINES, "[]")),
+            tags=dict(run.data.tags),
+            started=run.info.start_time or 0,
         )
+
+    @property
+    def members(self) -> "list[Row]":
+        """Each run of the row."""
+        return self.runs or [self]
+
+    @property
+    def seed(self) -> str:
+        """The seed of a single run."""
+        return self.params.get(SEED, "")
 
 
 def columns(rows: list[Row]) -> list[str]:
@@ -61,6 +94,15 @@ def columns(rows: list[Row]) -> list[str]:
     return finals + [key for key in OTHERS if key in logged]
 
 
+def heads(rows: list[Row]) -> dict[str, str]:
+    """Return the metric that stands for each task of the rows, in the order of the tasks."""
+    first: dict[str, str] = {}
+    for key in columns(rows):
+        if task := task_of(key):
+            first.setdefault(task, key)
+    return first
+
+
 def task_of(key: str) -> str:
     """Return the task of a metric `SPLIT/TASK/METRIC`; "" for a metric of all tasks."""
     return key.partition("/")[2].rpartition("/")[0]
@@ -68,7 +110,7 @@ def task_of(key: str) -> str:
 
 def sign(key: str) -> int:
     """Return 1 where a higher value of the metric is better, else -1."""
-    return -1 if key.rpartition("/")[2] in LOWER_IS_BETTER else 1
+    return -1 if key.rpartition("/")[2] in {*LOWER_IS_BETTER, "process_hours"} else 1
 
 
 def best(rows: list[Row], key: str) -> float | None:
@@ -77,67 +119,22 @@ def best(rows: list[Row], key: str) -> float | None:
     return sign(key) * max(values) if len(set(values)) > 1 else None
 
 
-def add_gain(rows: Iterable[Row], baseline: list[Row]) -> None:
-    """Add to each row its mean relative gain over tasks against the baseline.
+def best_first(rows: list[Row]) -> list[Row]:
+    """Sort by the gain over the baseline where there is one, else by the mean gain over guessing.
 
-    `delta_m = 1/T sum_t s_t (M_t - B_t) / |B_t|` (Maninis et al., 2019), over the tasks that both
-    have; `s_t` is -1 where lower is better, `B_t` the mean over the baseline's runs.
+    That mean is of all tasks of a run, so rows of different tasks keep their order.
     """
-    heads = dict.fromkeys(key for row in baseline for key in headlines(row))
-    reference = {
-        key: fmean(row.metrics[key] for row in baseline if key in row.metrics) for key in heads
-    }
-    for row in rows:
-        gains = [
-            sign(key) * (row.metrics[key] - value) / abs(value)
-            for key, value in reference.items()
-            if key in row.metrics and value != 0
-        ]
-        if gains:
-            row.metrics[GAIN] = fmean(gains)
-
-
-def headlines(row: Row) -> list[str]:
-    """Return the metric that stands for each task; a run that did not end has none on record."""
-    keys = sorted(key for key in row.metrics if key.startswith("test/") and task_of(key))
-    keys.sort(key=lambda key: key.endswith("/loss"))
-    first = {task_of(key): key for key in reversed(keys)}
-    return row.headlines or sorted(first.values())
-
-
-def group(rows: list[Row]) -> list[Row]:
-    """Put runs of one name and configuration together, whatever their seed."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        config = {k: v for k, v in row.params.items() if k not in {SEED, *NEVER_THE_SAME}}
-        groups.setdefault((row.name, *sorted(config.items())), []).append(row)
-    return [_mean(runs) if len(runs) > 1 else runs[0] for runs in groups.values()]
-
-
-def _mean(rows: list[Row]) -> Row:
-    values: dict[str, list[float]] = {}
-    for row in rows:
-        for key, value in row.metrics.items():
-            values.setdefault(key, []).append(value)
-    status = Counter(row.status for row in rows)
-    seeds = ", ".join(sorted(row.params.get(SEED, "?") for row in rows))
-    return Row(
-        name=f"{rows[0].name} x{len(rows)}",
-        run_ids=[run_id for row in rows for run_id in row.run_ids],
-        status=", ".join(f"{count} {name}" for name, count in status.items()),
-        metrics={key: fmean(many) for key, many in values.items()},
-        spread={key: stdev(many) for key, many in values.items() if len(many) > 1},
-        params={**rows[0].params, SEED: seeds},
-        headlines=rows[0].headlines,
-    )
+    gained = any(row.gains for row in rows)
+    tasks = {frozenset(map(task_of, row.headlines)) for row in rows if MEAN_GAIN in row.metrics}
+    if not gained and len(tasks) > 1:
+        return rows
+    key = GAIN if gained else MEAN_GAIN
+    return sorted(rows, key=lambda row: (key not in row.metrics, -row.metrics.get(key, 0.0)))
 
 
 def differing(rows: list[Row]) -> dict[str, list[str]]:
-    """Return the parameters in which the rows differ, with the value of each row."""
+    """Return the parameters in which the rows differ, types first, with the value of each row."""
     names = dict.fromkeys(name for row in rows for name in row.params)
     table = {name: [row.params.get(name, "") for row in rows] for name in names}
-    return {
-        name: values
-        for name, values in sorted(table.items())
-        if len(set(values)) > 1 and name not in NEVER_THE_SAME
-    }
+    order = sorted(table, key=lambda name: (not name.endswith(".type"), name))
+    return {name: table[name] for name in order if len(set(table[name])) > 1}

@@ -52,11 +52,11 @@ def compare(uri: str, folder: Path, *options: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_runs_are_side_by_side_newest_first(
+def test_runs_are_side_by_side_the_newest_first_where_none_is_better(
     uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    rows = compare(uri, tmp_path)
+    rows = compare(uri, tmp_path, "--no-group")
     assert [row["name"] for row in rows] == ["mimo", "hard", "hard"]
     words = capsys.readouterr().out.split()
     assert {"accuracy", "0.88", "0.82", "f1", "mae", "mean_gain", "1,234", "finished"} <= {*words}
@@ -65,7 +65,7 @@ def test_runs_are_side_by_side_newest_first(
 def test_parameters_that_differ_are_shown_and_no_others(
     uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare(uri, tmp_path)
+    compare(uri, tmp_path, "--no-group")
     params = json.loads((tmp_path / "out.json").read_text())["params"]
     assert params == {"model.sharing.type": ["mimo", "hard", "hard"], "run.seed": ["0", "1", "0"]}
     out = capsys.readouterr().out
@@ -78,7 +78,7 @@ def test_best_value_of_each_column_is_bold(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
-    main(["--uri", uri, "hard", "mimo"])
+    main(["--uri", uri, "--no-group", "hard", "mimo"])
     parts = capsys.readouterr().out.split("\x1b[1m")[1:]
     bold = {part.split("\x1b[0m")[0].strip() for part in parts}
     assert {"0.88", "1.6", "0.7"} <= bold
@@ -86,26 +86,32 @@ def test_best_value_of_each_column_is_bold(
 
 
 def test_gain_is_the_mean_over_tasks_and_lower_errors_are_better(uri: str, tmp_path: Path) -> None:
-    mimo, hard, first = compare(uri, tmp_path, "--baseline", "hard")
+    mimo, first, hard = compare(uri, tmp_path, "--no-group", "--baseline", "hard")
     better = ((0.88 - 0.81) / 0.81 - (1.6 - 2.1) / 2.1) / 2
     assert mimo["metrics"]["delta_m"] == pytest.approx(better)
     assert hard["metrics"]["delta_m"] == pytest.approx(-first["metrics"]["delta_m"])
 
 
 def test_seeds_of_a_run_are_grouped(uri: str, tmp_path: Path) -> None:
-    mimo, hard = compare(uri, tmp_path, "--group")
-    assert (mimo["name"], hard["name"], len(hard["run_ids"])) == ("mimo", "hard x2", 2)
+    mimo, hard = compare(uri, tmp_path)
+    assert (mimo["name"], hard["name"], len(hard["run_ids"])) == ("mimo", "hard", 2)
     assert hard["metrics"][ACCURACY] == pytest.approx(0.81)
     assert hard["spread"][ACCURACY] == pytest.approx(0.02 / 2**0.5)
     assert hard["params"]["run.seed"] == "0, 1"
 
 
+def test_a_filter_is_that_of_mlflow(uri: str, tmp_path: Path) -> None:
+    (row,) = compare(uri, tmp_path, "--filter", "params.`model.sharing.type` = 'mimo'")
+    assert row["name"] == "mimo"
+
+
 def test_csv_has_a_line_for_each_run(uri: str, tmp_path: Path) -> None:
-    main(["--uri", uri, "--csv", str(tmp_path / "out.csv"), "mimo", "hard"])
+    main(["--uri", uri, "--no-group", "--csv", str(tmp_path / "out.csv"), "mimo", "hard"])
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert [row["run"] for row in rows] == ["mimo", "hard", "hard"]
     assert [float(row[MAE]) for row in rows] == [1.6, 2.2, 2.0]
     assert [row["model.sharing.type"] for row in rows] == ["mimo", "hard", "hard"]
+    assert [row["seeds"] for row in rows] == ["0", "1", "0"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
@@ -126,6 +132,8 @@ def test_tables_fit_the_terminal_and_lose_no_column(
         (["--baseline", "x"], "--baseline: 'x' does not exist (there are: mimo, hard)"),
         (["--experiment", "cara"], "did you mean 'cora'? (there are: cora, Default)"),
         (["--experiment", "Default"], "no runs in Default: train a model first"),
+        (["--filter", "params.a = 'b'"], "no runs in cora, Default that match --filter"),
+        (["--filter", "model.dim > 64"], "--filter: 'model.dim > 64': "),
     ],
 )
 def test_an_unknown_name_is_answered_with_those_that_exist(
