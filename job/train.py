@@ -42,6 +42,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.optim import build_optimizer, learning_rate
     from job.plan import describe_parameters, describe_plan, num_parameters
     from job.profiling import profiled
+    from job.replicas import check_replicas
     from job.results import show, summarized
     from job.state import TrainState, read_weights
     from job.step import Stepper, warm_up
@@ -133,6 +134,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                     optimizer.zero_grad()
                 stepper.look_back()
                 progress.step = step + 1
+                check_replicas(module, runtime, progress.step)
                 meter.close(progress.step, norm, order.size(step))
                 tracker.step(progress.step, order.size(step))
                 if progress.step % config.track.every_steps == 0:

@@ -16,6 +16,7 @@ from forked import run_forked
 from torch import Tensor, nn
 
 from job.clock import PARTS
+from job.replicas import ReplicasDifferError, check_replicas
 from job.runtime import Runtime
 
 WORLD_SIZE, LATE_SECONDS = 3, float(sys.argv[2])
@@ -50,10 +51,26 @@ def run_rank(out: Path) -> None:
         runtime.clock.take()
         late = Late.apply if runtime.rank == WORLD_SIZE - 1 else lambda x: x
         gradient(model, lambda loss: runtime.backward(loss), x, late)
-        seconds = dict(zip(PARTS, runtime.clock.take(), strict=True))
+        seconds: dict[str, Any] = dict(zip(PARTS, runtime.clock.take(), strict=True))
         same = all(torch.equal(a, b) for a, b in zip(clocked, plain, strict=True))
+        drift = {"before": replicas(net, runtime, 100)}
+        with torch.no_grad():
+            if runtime.rank == WORLD_SIZE - 1:
+                bits = net[2].bias.view(torch.int32)
+                bits[1] ^= 1
+        drift |= {"between": replicas(net, runtime, 199), "after": replicas(net, runtime, 200)}
+        seconds |= {"drift": drift}
         found = {"same": same, "sum": float(sum(g.abs().sum() for g in clocked)), **seconds}
         (out / f"straggler.{runtime.rank}.json").write_text(json.dumps(found))
+
+
+def replicas(net: nn.Module, runtime: Runtime, step: int) -> str:
+    """Return what is found where processes compare their weights."""
+    try:
+        check_replicas(net, runtime, step)
+    except ReplicasDifferError as error:
+        return str(error)
+    return ""
 
 
 def gradient(model: nn.Module, backward: Any, x: Tensor, late: Any = lambda x: x) -> list[Tensor]:

@@ -38,3 +38,13 @@ def test_the_others_wait_for_the_one_that_is_late(ranks: list[dict[str, Any]]) -
         assert rank["communication"] > 0.8 * LATE_SECONDS
         assert rank["communication"] > rank["backward"]
     assert late["backward"] > LATE_SECONDS
+
+
+def test_a_single_bit_that_differs_between_processes_is_found_by_all_of_them(
+    ranks: list[dict[str, Any]],
+) -> None:
+    drifts = [rank["drift"] for rank in ranks]
+    assert [(drift["before"], drift["between"]) for drift in drifts] == [("", "")] * 3
+    (text,) = {drift["after"] for drift in drifts}
+    assert "step 200: process 2 no longer holds the weights of process 0: 1 of 4 differ" in text
+    assert "the first is 2.bias" in text
