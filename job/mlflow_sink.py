@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from job.mlflow_end import end_run
+from job.mlflow_models import MODEL, send_model
 from job.mlflow_run import clean, describe, find_run, make_run, send_files
 from job.mlflow_store import (
     StoreError,
@@ -125,6 +126,9 @@ class MLflowSink:
         picture = self._run_dir / PICTURE
         if picture.is_file():  # last: artifacts may be slow, and the rest must not wait for them
             self._send_files(partial(self._client.log_artifact, self.run_id, str(picture)))
+        model = self._run_dir / MODEL
+        if model.is_dir():
+            self._send_files(partial(send_model, self._client, str(self.run_id), model))
 
     def _run(self) -> None:
         pause = 0.0

@@ -13,10 +13,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from job.mlflow_models import MODEL
 from job.mlflow_run import remember_run
 from job.mlflow_sink import MLflowSink, send_run
+from job.mlflow_store import first_line
 from job.progress import Progress
 from job.record import PICTURE, cut, write_json
 from mtl.errors import UserError
@@ -42,7 +45,17 @@ class MLflow(Options):
     parent: str | None = None
     """Id of the MLflow run that this one is nested in; job/sweep.py sets it."""
 
+    log_model: bool = False
+    """Write the best checkpoint of a finished run as a model to RUN_DIR/model, and send it:
+    mlflow.pyfunc.load_model predicts with it, without this program installed (docs/export.md)."""
+    register: str | None = None
+    """Name in the model registry; each model that is sent becomes a version of it."""
+
     def __post_init__(self) -> None:
+        if self.register is not None and not self.log_model:
+            raise ValueError("register: there is no model to register without log_model: true")
+        if self.register is not None and not re.fullmatch(r"[^/:]+", self.register):
+            raise ValueError(f"register {self.register!r} is no name of a model (no / and no :)")
         if not re.match(r"(sqlite|postgresql|mysql|mssql|https?|databricks)\b", self.uri):
             raise ValueError(
                 f"uri {self.uri!r} is no MLflow store (allowed: sqlite:///FILE, http://HOST:PORT, "
@@ -94,6 +107,7 @@ class Tracker:
         self._run_dir.mkdir(parents=True, exist_ok=True)
         for of_the_end in ("summary.json", PICTURE):
             (self._run_dir / of_the_end).unlink(missing_ok=True)
+        rmtree(self._run_dir / MODEL, ignore_errors=True)
         path = self._run_dir / "metrics.jsonl"
         self._latest = cut(path, step)
         self._file = path.open("a", encoding="utf-8")
@@ -143,11 +157,23 @@ class Tracker:
         path = self._run_dir / "summary.json"
         write_json(path, {**summary, "status": status, "mlflow_run_id": run_id})
         self._progress.stop()
+        if status == "finished" and self._mlflow is not None and self._mlflow.log_model:
+            self._write_model(self._mlflow.register)
         if self._sink is not None:
             self._sink.close(FLUSH_SECONDS[status])
             if self._sink.run_id != run_id:
                 summary = {**summary, "status": status, "mlflow_run_id": self._sink.run_id}
                 write_json(path, summary)
+
+    def _write_model(self, register: str | None) -> None:
+        """Write the model that the sink sends; the training is done, whatever comes of it."""
+        from job.export_folder import write_model  # this imports all that predicts
+
+        try:
+            write_model(self._run_dir, self._run_dir / MODEL, register=register)
+        except Exception as error:  # of the disk, or of MLflow
+            command = f"python -m job.export {self._run_dir} OUT_DIR"
+            self.message(f"no model was written: {first_line(error)}; later: {command}")
 
     def _log_finals(self, summary: dict[str, Any]) -> None:
         """Record the numbers of the summary that are not the latest ones already."""
