@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 
 from job.comparison import sign
 from job.config import JobConfig
+from job.diagnosis import NONE, Diagnoses
 from job.gates import gate_shares, reset_gates
 from job.runtime import Runtime
 from job.scores import TaskScore
@@ -37,6 +38,7 @@ def evaluate(
     stream: Stream,
     collective: Collective,
     device: torch.device,
+    diagnoses: Diagnoses = NONE,
 ) -> dict[str, dict[str, float]]:
     """Return `{task: {metric: value}}` over the split of the stream, the same on every process.
 
@@ -45,9 +47,10 @@ def evaluate(
         stream: of the split.
         collective: the processes that share the split out.
         device: of the model.
+        diagnoses: get what the metrics get.
     """
     tasks = stream.loader.tasks
-    scores = {name: TaskScore(task) for name, task in tasks.items()}
+    scores = {name: TaskScore(task, diagnoses.get(name)) for name, task in tasks.items()}
     was_training = model.training
     model.eval()
     for chunks, batch in _rounds(stream, collective):
@@ -122,14 +125,16 @@ class Evaluation:
         """1 where a higher score is a better one, -1 where a lower one is."""
         return sign(self._select)
 
-    def run(self, model: nn.Module, split: str) -> dict[str, dict[str, float]]:
+    def run(
+        self, model: nn.Module, split: str, diagnoses: Diagnoses = NONE
+    ) -> dict[str, dict[str, float]]:
         """Evaluate a model on a split; the same on every process."""
         inner, device = self._runtime.unwrap(model), self._runtime.device
         with self._runtime.clock("evaluation"):
             reset_gates(inner)
             found: dict[str, dict[str, float]] = {}
             for stream in self._streams(split):
-                found |= evaluate(inner, stream, self._runtime, device)
+                found |= evaluate(inner, stream, self._runtime, device, diagnoses)
             self._gates[split] = gate_shares(inner, self._runtime)
             return {name: found[name] for name in self._tasks}
 
@@ -149,15 +154,18 @@ class Evaluation:
         gates = self._gates[split] if split == "val" else {}
         return {**flatten(split, results), f"{split}/mean_gain": gain, **gates}
 
-    def summary(self, model: nn.Module, splits: Sequence[str]) -> dict[str, Any]:
+    def summary(
+        self, model: nn.Module, splits: Sequence[str], diagnoses: Diagnoses = NONE
+    ) -> dict[str, Any]:
         """Return what a model reaches on splits, the last of which is the one that counts.
 
         Beside it stand the trivial predictor's results there, and the best scores that the labels'
-        noise allows where the graph knows them.
+        noise allows where the graph knows them. Diagnoses are made of the last split.
         """
         metrics = flatten("trivial", self.baseline(splits[-1]))
         for split in splits:
-            metrics |= self.flat(split, self.run(model, split))
+            watching = diagnoses if split == splits[-1] else NONE
+            metrics |= self.flat(split, self.run(model, split, watching))
         best = {name: dict(task.best) for name, task in self._tasks.items()}
         return {"metrics": metrics, "best_reachable": best}
 

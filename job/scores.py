@@ -11,14 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
+from job.diagnosis import Diagnosis
 from mtl.tasks.bound import BoundTask
 
 
 class TaskScore:
     """Loss and metrics of one task over one split."""
 
-    def __init__(self, bound: BoundTask) -> None:
-        self.bound = bound
+    def __init__(self, bound: BoundTask, diagnosis: Diagnosis | None = None) -> None:
+        self.bound, self._diagnosis = bound, diagnosis
         self._metrics = {n: _alone(metric) for n, metric in bound.metrics().items()}
         self._sum, self._count = 0.0, 0.0
 
@@ -34,6 +35,8 @@ class TaskScore:
         scores = bound.scores(prediction)
         for metric in self._metrics.values():
             metric.update(scores, target)
+        if self._diagnosis is not None:
+            self._diagnosis.update(scores, target)
 
     def compute(self) -> dict[str, float]:
         """Return `loss` (mean over all labels) and every metric that is defined.
