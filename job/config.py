@@ -73,6 +73,10 @@ class Train(Options):
     """What to do where a loss or a gradient is infinite or no number, on all processes alike: stop
     with exit code 76, leave the step out, or leave the tasks out that it comes from for that step.
     (skip_step and skip_task wait for the device once a step.)"""
+    timeout_seconds: PositiveFloat = 300.0
+    """Of several processes: how long nothing may move, once the job trains. Then the process that
+    hangs or is frozen is named, with the place where it stands, and the job ends with exit code 79.
+    Raise it where a single batch takes minutes."""
     profile: PositiveInt | None = None
     """Steps to record with torch's profiler after the first few of each start, on every process:
     RUN_DIR/profile/rankN.json.gz, for https://ui.perfetto.dev, and rankN.txt. They are slower

@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "loader.prefetch_bytes",
     "train.epochs",
     "train.profile",
+    "train.timeout_seconds",
     "evaluate.patience",
     "checkpoint",
     "track",

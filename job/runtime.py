@@ -30,6 +30,7 @@ from job.hardware import (
     device_name,
     share_cores,
 )
+from job.watchdog import Watchdog
 from mtl.errors import UserError
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Runtime:
             f"{describe_threads(self.threads, local_world_size, num_cores)}"
         )
         self.stop_requested = False
+        self._watchdog: Watchdog | None = None
         self._run_dir, self._lock = run_dir, -1
         self._started = time.time()
 
@@ -170,11 +172,28 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         code, cause = _ending(error) if error else (0, "")
+        if self._watchdog is not None:
+            self._watchdog.stop()
         alone = isinstance(error, Interruption)  # nobody knows whether the others are, too
         if self.is_main and self._run_dir is not None:
             record = {"code": code, "cause": cause, "started": self._started, "time": time.time()}
             (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
         self._leave(clean=code in (0, StoppedError.exit_code) and not alone)
+
+    def watch(self, seconds: float) -> None:
+        """End the job with 79 where nothing moves for so long, and say who is missing."""
+        if self.world_size == 1:
+            return
+        from torch.distributed.distributed_c10d import _get_default_store
+
+        store = _get_default_store().clone()  # type: ignore[attr-defined]
+        self._watchdog = Watchdog(store, self.rank, self.world_size, seconds)
+        self._watchdog.start()
+
+    def beat(self) -> None:
+        """Say that this process goes on, where it exchanges nothing for a while."""
+        if self._watchdog is not None:
+            self._watchdog.beat()
 
     def defer_signals(self) -> None:
         """Let SIGTERM and SIGINT set `stop_requested`, so that what was done is saved first.
@@ -259,6 +278,7 @@ class Runtime:
         """
         if self.world_size > 1:
             loss.register_hook(self._in_backward)  # type: ignore[no-untyped-call]
+        self._exchange()
         with self.clock("backward"):
             self._accelerator.backward(loss)
 
@@ -294,8 +314,10 @@ class Runtime:
         """Return the sum over all processes."""
         if self.world_size == 1:
             return tensor
+        self._exchange()
         with self.clock("communication"):
             total: Tensor = self._accelerator.reduce(tensor, "sum")
+        self.beat()
         return total
 
     def sum_int(self, number: int) -> int:
@@ -310,8 +332,13 @@ class Runtime:
             return [tensor]
         padded = tensor.new_zeros(max(sizes))
         padded[: len(tensor)] = tensor
+        self._exchange()
         everyone = self._accelerator.gather(padded).view(self.world_size, -1)
         return [part[:size] for part, size in zip(everyone, sizes, strict=True)]
+
+    def _exchange(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.exchange()
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self.stop_requested:

@@ -36,6 +36,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.checkpoint import Checkpoints
     from job.conflicts import draw_or_say
     from job.conversion import ConversionProgress
+    from job.diagnosis import diagnose, write
     from job.evaluation import Evaluation
     from job.initial import begin_with, freeze
     from job.meter import Meter
@@ -120,6 +121,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         closing(stream.steps(first, num_steps, runtime.rank, runtime.world_size)) as steps,
     ):
         runtime.defer_signals()
+        runtime.watch(config.train.timeout_seconds)
         while not progress.is_over(num_steps, patience):
             epoch = progress.step // order.steps_per_epoch + 1
             epoch_end = epoch * order.steps_per_epoch
@@ -161,9 +163,12 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         runtime.obey_signals()
         if (best := checkpoints.best_saved(runtime, progress.best_step)) is not None:
             read_weights(runtime.unwrap(model), best)
-        summary.update(evaluation.summary(model, ("val", "test")), num_parameters=sizes)
+        diagnoses = diagnose(tasks)
+        results = evaluation.summary(model, ("val", "test"), diagnoses)
+        summary.update(results, num_parameters=sizes)
         if rest := meter.end() | stepper.agreement.record():
             tracker.log(rest, progress.step)
+        runtime.on_main(lambda: write(config.run.dir, diagnoses))
         runtime.on_main(lambda: draw_or_say(config.run.dir, tracker.message))
     runtime.on_main(lambda: show(summary, "test"))
     if best is None:

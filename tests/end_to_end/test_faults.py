@@ -73,7 +73,7 @@ def test_a_signal_before_there_is_anything_to_save_ends_the_job_at_once_with_75(
     number, command, tmp_path
 ):
     program = command(tmp_path, "-c", SLOW_IMPORT, *JOB)
-    wait_for_text(tmp_path / "program.err", "importing")
+    wait_until(lambda: "importing" in (tmp_path / "program.err").read_text())
     start = time.monotonic()
     program.process.send_signal(number)
     ending = program()
@@ -89,7 +89,7 @@ def test_a_signal_while_the_graph_is_converted_ends_the_job_and_the_next_one_con
 ):
     big = [*JOB[1:], "graph.num_nodes=400000", f"graph.cache={tmp_path / 'cache'}"]
     job = start(tmp_path, *big, nproc=nproc)
-    wait_for_text(tmp_path / "0.0.err", "graph: converting")
+    wait_until(lambda: any((tmp_path / "cache").rglob("*")))
     for rank in range(nproc):
         job.kill(rank)
     assert job.end().codes == [75] * nproc
@@ -99,8 +99,23 @@ def test_a_signal_while_the_graph_is_converted_ends_the_job_and_the_next_one_con
     assert small.code == 0, small.stderr
 
 
-def wait_for_text(path, text):
+def wait_until(true):
     deadline = time.monotonic() + 120
-    while text not in (path.read_text() if path.exists() else ""):
+    while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_frozen_process_is_named_and_ends_the_job_with_79(
+    start, wait_for_step, tmp_path, run_dir
+):
+    job = start(tmp_path, *JOB[1:], "train.epochs=10000", "train.timeout_seconds=4", nproc=2)
+    wait_for_step(run_dir, 10)
+    job.kill(1, signal.SIGSTOP)
+    frozen = time.monotonic()
+    ending = job.end()
+    assert time.monotonic() - frozen < 4 + 15
+    assert ending.codes == [79, -signal.SIGKILL]
+    assert "process 0: nothing has moved for 4 s (train.timeout_seconds)" in ending.stderr
+    assert f"no sign of life from process 1 (pid {job.pids[1]} on " in ending.stderr
+    assert "process 1 stands at:\n  File" in ending.stderr
