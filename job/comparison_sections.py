@@ -7,6 +7,7 @@ from job import comparison_charts as charts
 from job.comparison import Row, sign, task_of
 from job.comparison_content import Content, validation
 from job.comparison_curves import best_and_last, curve, overall
+from job.comparison_trade_off import trade_off
 from job.conflicts import COSINE, WEIGHT
 from job.page import Cell, Page, Section
 
@@ -81,7 +82,7 @@ def trade_offs(page: Page, content: Content) -> None:
     for one, other in list(combinations(content.heads.values(), 2))[:MAX_PAIRS]:
         if sum({one, other} <= row.metrics.keys() for row in content.all) > 1:
             name = f"{task_of(one)} and {task_of(other)}"
-            figures[name] = charts.trade_off(content.rows, one, other, content.looks)
+            figures[name] = trade_off(content.rows, one, other, content.looks)
     if figures:
         page.section("Trade-off of two tasks", TRADE_OFF_WORDS).chart(figures, "Tasks")
 

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter
 from dataclasses import asdict
+from math import floor, log10
 from pathlib import Path
 
 from rich.text import Text
@@ -76,21 +77,21 @@ def text(row: Row, key: str) -> str:
     """Write one number with its deviation, and how sure a gain is below it."""
     if key not in row.metrics:
         return "-"
-    words = number(key, row.metrics[key], 4)
-    if key in row.spread:
-        words += f" ± {number(key, row.spread[key], 2).removeprefix('+')}"
+    value, spread = row.metrics[key], row.spread.get(key)
+    words = f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if key == GAIN:
+        words = percent(value) + ("" if spread is None else f" ± {100 * spread:.2f}")
+    elif spread is not None:
+        places = decimals(spread) if key != SPEED else 0
+        words = f"{value:,.{places}f} ± {spread:,.{places}f}"
     if key != GAIN:
         return words
     return f"{words}\n{'baseline' if row.is_baseline else sureness(row.gains[GAIN])}"
 
 
-def number(key: str, value: float, digits: int) -> str:
-    """Write a value of a metric with so many digits, large ones to the last whole number."""
-    if key == GAIN:
-        return percent(value)
-    if key == SPEED or abs(value) >= 10**digits / 10:
-        return f"{value:,.0f}"
-    return f"{value:.{min(digits, 3) if key == COST else digits}g}"
+def decimals(spread: float) -> int:
+    """Return how many decimals show two digits of a deviation."""
+    return min(6, max(0, 1 - floor(log10(spread)))) if spread > 0 else 4
 
 
 def percent(value: float) -> str:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, ttest_rel
 
 from job.comparison import GAIN, Row, best_first
-from job.comparison_charts import undominated
 from job.comparison_curves import MAX_POINTS, best_and_last, curve, thinned
 from job.comparison_gain import add_gains
 from job.comparison_groups import group, stem
+from job.comparison_trade_off import undominated
 from job.comparison_verdict import verdict
 
 ACCURACY, MAE = "test/topic/accuracy", "test/degree/mae"

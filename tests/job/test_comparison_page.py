@@ -93,7 +93,7 @@ def test_numbers_are_those_of_the_store(runs: Store, tmp_path: Path) -> None:
     assert (len(steps), steps[0], steps[-1]) == (200, 1, 500)
     means = [sum(points[step] for points in both) / 2 for step in steps]
     assert losses == pytest.approx(means, rel=1e-5)
-    assert "0.55 ± 0.071" in section(html, "Results")
+    assert "0.550 ± 0.071" in section(html, "Results")
     # topic .55 against .80, degree (an error) the same
     assert "+0.00 % ± 0.00" not in (gains := section(html, "Gain over b"))
     assert "\u221231.25 %" in gains
