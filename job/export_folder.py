@@ -3,6 +3,7 @@
 import os
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +40,7 @@ def write_model(
     run_dir: Path,
     out: Path,
     *,
+    overrides: Sequence[str] = (),
     checkpoint: str = "best",
     graph: Path | None = None,
     register: str | None = None,
@@ -48,6 +50,7 @@ def write_model(
     Args:
         run_dir: of the run.
         out: folder of the model.
+        overrides: of the run's configuration, `key.path=value`.
         checkpoint: best, last or a step.
         graph: where the graph of the run is; default: where the run had it.
         register: name in the model registry that it is to be a version of once it is sent.
@@ -60,7 +63,7 @@ def write_model(
         warnings.simplefilter("ignore", UserWarning)  # of MLflow about its own types
         from mlflow.pyfunc import save_model
 
-    config = load([str(run_dir / CONFIG)])
+    config = load([str(run_dir / CONFIG), *overrides])
     trained, store = _graph(run_dir, config, graph)
     checkpoints = Checkpoints(run_dir, config.checkpoint, trained.fingerprint)
     weights = checkpoints.whole(chosen_step(checkpoint, checkpoints))

@@ -20,12 +20,11 @@ UUID = "graphmtl.uuid"
 """A tag by which a model is found again."""
 
 
-def send_model_of(run_dir: Path, folder: Path) -> str:
-    """Send a model to the MLflow run of a run directory; say what was done.
+def run_of(run_dir: Path) -> tuple[str, str]:
+    """Return the store and the id of the MLflow run of a run directory.
 
     Raises:
-        ConfigError: the run was never sent.
-        StoreError: the store cannot be reached or does not take it.
+        ConfigError: MLflow has not got it.
     """
     path = run_dir / "mlflow.json"
     state = json.loads(path.read_text()) if path.is_file() else {}
@@ -33,12 +32,23 @@ def send_model_of(run_dir: Path, folder: Path) -> str:
         raise ConfigError(
             f"register: MLflow has not got {run_dir}; send it first: python -m job.track {run_dir}"
         )
-    uri = without_password(state["uri"])
+    return state["uri"], state["run_id"]
+
+
+def send_model_of(run_dir: Path, folder: Path) -> str:
+    """Send a model to the MLflow run of a run directory; say what was done.
+
+    Raises:
+        ConfigError: MLflow has not got that run.
+        StoreError: the store cannot be reached or does not take it.
+    """
+    uri, run_id = run_of(run_dir)
+    place = without_password(uri)
     try:
-        said = send_model(open_client(state["uri"]), state["run_id"], folder)
+        said = send_model(open_client(uri), run_id, folder)
     except Exception as error:  # whatever a store answers
-        raise StoreError(f"{uri} did not take the model: {first_line(error)}") from error
-    return f"{said} at {uri}"
+        raise StoreError(f"{place} did not take the model: {first_line(error)}") from error
+    return f"{said} at {place}"
 
 
 def send_model(client: "MlflowClient", run_id: str, folder: Path) -> str:
