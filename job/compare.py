@@ -44,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         command = shlex.join(
             ["python", "job/compare.py", *(sys.argv[1:] if argv is None else argv)]
         )
-        print(write_page(args.html, rows, client, command))
+        with Console(stderr=True).status("reading the curves"):
+            path = write_page(args.html, rows, client, command)
+        print(path)
     return 0
 
 

@@ -49,10 +49,11 @@ def results_table(metrics: Mapping[str, float | None]) -> str:
     first = headlines(metrics)
     for head in first:
         split_task = head.rpartition("/")[0]
-        for key in (key for key in metrics if key.rpartition("/")[0] == split_task):
+        keys = [key for key in metrics if key.rpartition("/")[0] == split_task]
+        for key in sorted(keys, key=lambda key: key != head):
             names = key.removeprefix("test/").replace("|", "/").rpartition("/")
             trivial = _number(metrics.get(key.replace("test/", "trivial/", 1)))
-            bold = "**" if key in first else ""
+            bold = "**" if key == head else ""
             result = f"{bold}{_number(metrics[key])}{bold}"
             lines.append(f"| {names[0]} | {names[2]} | {trivial} | {result} |")
     return "\n".join(lines)
@@ -71,4 +72,6 @@ def add_cost(client: "MlflowClient", run_id: str, summary: Mapping[str, Any]) ->
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4g}"
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -86,7 +86,7 @@ def test_note_is_the_table_of_results_until_somebody_writes_another(
 def test_table_has_all_test_metrics_and_an_undefined_one_is_no_number() -> None:
     assert headlines(METRICS) == ["test/topic/accuracy", "test/a|b/mae"]
     assert results_table(METRICS).splitlines()[4:] == [
-        "| topic | loss | undefined | 1.5 |",
-        "| topic | accuracy | 0.2 | **0.5124** |",
+        "| topic | accuracy | 0.200 | **0.512** |",
+        "| topic | loss | undefined | 1.500 |",
         "| a/b | mae | undefined | **undefined** |",
     ]
