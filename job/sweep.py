@@ -88,7 +88,7 @@ def sweep(trials: "Trials", slots: Sequence["Slot"], nproc: int) -> None:
         TrainingsFailedError: some trainings failed; those that did not are compared.
     """
     from job.sweep_results import compared, show
-    from job.sweep_tracking import close_parent, open_parent
+    from job.sweep_tracking import catch_up, close_parent, open_parent
 
     trials.write()
     _say(open_parent(trials))
@@ -97,6 +97,7 @@ def sweep(trials: "Trials", slots: Sequence["Slot"], nproc: int) -> None:
         if stopping():
             raise StoppedError(f"{trials.folder}: stopped; the same command goes on")
     show(trials)
+    catch_up(trials)
     page = compared(trials)
     _say(close_parent(trials, page))
     if page is not None:

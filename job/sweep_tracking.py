@@ -2,12 +2,15 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from job.mlflow_run import KEY, clean
+from job.mlflow_sink import send_run
 from job.mlflow_store import first_line, open_client, open_experiment, without_password
 from job.sweep_trials import Trials
+from mtl.errors import UserError
 
 
 def open_parent(trials: Trials) -> str | None:
@@ -35,6 +38,15 @@ def open_parent(trials: Trials) -> str | None:
     return None
 
 
+def catch_up(trials: Trials) -> None:
+    """Send what MLflow has not got of runs that had no time for it: those that failed, say."""
+    for number in trials.proposed():
+        for run in trials.runs(number):
+            if _unsent(run.dir):
+                with suppress(UserError):  # the training has said so itself
+                    send_run(run.dir, None, None)
+
+
 def close_parent(trials: Trials, page: Path | None) -> str | None:
     """Tell the run the best score and the page; return what to tell people if that fails."""
     target, best = trials.config.track.mlflow, trials.best()
@@ -53,3 +65,13 @@ def close_parent(trials: Trials, page: Path | None) -> str | None:
     except Exception as error:  # whatever a store answers
         return f"{without_password(target.uri)} did not take the results: {first_line(error)}"
     return None
+
+
+def _unsent(run_dir: Path) -> bool:
+    """Return whether MLflow lacks some points of a run, or all of it."""
+    path, metrics = run_dir / "mlflow.json", run_dir / "metrics.jsonl"
+    if not path.is_file() or not metrics.is_file():
+        return False
+    state = json.loads(path.read_text(encoding="utf-8"))
+    missing = state["run_id"] is None or state["offset"] < metrics.stat().st_size
+    return state["uri"] is not None and missing

@@ -29,13 +29,19 @@ def sweep(command, tmp_path_factory):
     (folder / "space.yaml").write_text(SPACE)
     start = [SWEEP, SMOKE, "space.yaml", "--parallel", "2", *TINY]
     first = command(folder, *start)
-    while not list(folder.glob("sweeps/smoke/*/summary.json")):
+    while not finished(folder):
         assert first.process.poll() is None
         time.sleep(0.05)
     os.killpg(first.process.pid, signal.SIGTERM)
     stopped = first()
-    done = {path: path.stat().st_mtime_ns for path in folder.glob("sweeps/smoke/*/summary.json")}
+    done = {path: path.stat().st_mtime_ns for path in finished(folder)}
     return folder, stopped, done, command(folder, *start)()
+
+
+def finished(folder):
+    """Return the summaries of trainings that have ended well."""
+    found = list(folder.glob("sweeps/smoke/*/summary.json"))
+    return [path for path in found if json.loads(path.read_text())["status"] == "finished"]
 
 
 def test_a_stopped_sweep_saves_and_says_so(sweep):
@@ -47,9 +53,8 @@ def test_a_stopped_sweep_saves_and_says_so(sweep):
 def test_what_is_done_is_not_trained_again(sweep):
     folder, _, done, ended = sweep
     assert ended.code == 0, ended.stderr
-    finished = {p for p in done if json.loads(p.read_text())["status"] == "finished"}
-    assert finished
-    assert all(path.stat().st_mtime_ns == done[path] for path in finished)
+    assert done
+    assert all(path.stat().st_mtime_ns == changed for path, changed in done.items())
     assert len(list(folder.glob("sweeps/smoke/*/metrics.jsonl"))) == 4
 
 
@@ -58,11 +63,10 @@ def test_trials_are_shown_with_the_command_of_the_best(sweep):
     assert "model.dim" in ended.stdout
     assert "the best one, again: python job/train.py" in ended.stdout
     assert "optim.lr=0.01" in ended.stdout.partition("the best one")[2]
-    codes = [
-        json.loads((folder / "sweeps" / "smoke" / f"{number:03}_seed_0" / "exit.json").read_text())
-        for number in range(4)
-    ]
-    assert [code["code"] for code in codes] == [0, 76, 0, 76]
+    runs = [folder / "sweeps" / "smoke" / f"{number:03}_seed_0" for number in range(4)]
+    statuses = [json.loads((run / "summary.json").read_text())["status"] for run in runs]
+    assert statuses == ["finished", "failed", "finished", "failed"]
+    assert [json.loads((run / "exit.json").read_text())["code"] for run in runs[1::2]] == [76, 76]
     assert "failed with exit code 76" in ended.stderr
 
 
