@@ -7,17 +7,22 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from job.comparison import best_first
+from job.comparison import Row, best_first
 from job.comparison_gain import add_gains
 from job.comparison_groups import group
 from job.comparison_runs import find_rows, is_called, open_store
 from job.comparison_table import show, write_csv, write_json
 from job.comparison_verdict import verdict
+from job.mlflow_store import StoreError
 from mtl.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,14 +31,27 @@ def main(argv: list[str] | None = None) -> int:
     try:
         client = open_store(args.uri)
         rows = find_rows(client, args.uri, args.experiment, args.runs, args.baseline, args.filter)
+        rows = group(rows) if args.group else rows
+        based = [row for row in rows if any(is_called(row, name) for name in args.baseline)]
+        add_gains(rows, based)
+        rows = best_first(rows)
+        show(rows)
+        Console().print(Text(verdict(rows)))
+        write(args, rows, client, sys.argv[1:] if argv is None else argv)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    rows = group(rows) if args.group else rows
-    add_gains(rows, [row for row in rows if any(is_called(row, name) for name in args.baseline)])
-    rows = best_first(rows)
-    show(rows)
-    Console().print(Text(verdict(rows)))
+    except OSError as error:
+        file = error.filename2 or error.filename
+        print(f"{file} cannot be written: {error.strerror}", file=sys.stderr)
+        return StoreError.exit_code
+    return 0
+
+
+def write(
+    args: argparse.Namespace, rows: list[Row], client: "MlflowClient", words: list[str]
+) -> None:
+    """Write the files that were asked for."""
     if args.json:
         write_json(args.json, rows)
     if args.csv:
@@ -41,13 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.html:
         from job.comparison_page import write_page
 
-        command = shlex.join(
-            ["python", "job/compare.py", *(sys.argv[1:] if argv is None else argv)]
-        )
+        command = shlex.join(["python", "job/compare.py", *words])
         with Console(stderr=True).status("reading the curves"):
             path = write_page(args.html, rows, client, command)
         print(path)
-    return 0
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

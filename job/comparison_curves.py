@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from job.comparison import Row, sign
+from job.mlflow_store import StoreError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +29,11 @@ class Curve(NamedTuple):
 
 
 def read(client: "MlflowClient", rows: Sequence[Row], keys: Iterable[str]) -> Histories:
-    """Return the points of all runs that have logged these metrics."""
+    """Return the points of all runs that have logged these metrics.
+
+    Raises:
+        StoreError: The store does not answer.
+    """
     wanted = [
         (run.run_ids[0], key)
         for key in dict.fromkeys(keys)
@@ -38,9 +43,11 @@ def read(client: "MlflowClient", rows: Sequence[Row], keys: Iterable[str]) -> Hi
     ]
 
     def points(place: tuple[str, str]) -> Points:
-        found = sorted(
-            client.get_metric_history(*place), key=lambda point: (point.step, point.timestamp)
-        )
+        try:
+            found = client.get_metric_history(*place)
+        except Exception as error:  # whatever a store answers
+            raise StoreError(f"--uri: the store does not answer: {first_line(error)}") from error
+        found = sorted(found, key=lambda point: (point.step, point.timestamp))
         # At the end, what the kept checkpoint reaches is logged once more at the last step.
         return [*{point.step: point.value for point in reversed(found)}.items()][::-1]
 

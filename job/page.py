@@ -136,8 +136,11 @@ class Page:
     def write(self, path: Path) -> Path:
         """Write the page in one step: a reader sees the old one or the new one."""
         aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_text(self.html(), encoding="utf-8")
-        return aside.replace(path)
+        try:
+            aside.write_text(self.html(), encoding="utf-8")
+            return aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _plain(figure: Any, key: str = "") -> Any:

@@ -143,6 +143,16 @@ def test_an_unknown_name_is_answered_with_those_that_exist(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
+def test_a_file_that_cannot_be_written_is_named(
+    option: str, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder" / "in the way").mkdir(parents=True)
+    assert main(["--uri", uri, option, str(tmp_path / "folder")]) == 73
+    assert f"{tmp_path}/folder cannot be written: Is a directory" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_missing_database_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--uri", f"sqlite:///{tmp_path}/x.db"]) == 64
     assert f"no database at {tmp_path}/x.db" in capsys.readouterr().err
