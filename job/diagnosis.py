@@ -15,14 +15,13 @@ from torch import Tensor
 
 from job.diagnosis_classes import Classes, Columns
 from job.diagnosis_values import Links, Numbers, Vectors
+from job.record import DIAGNOSIS
 from mtl.tasks._classification import Classification
 from mtl.tasks._multilabel import Multilabel
 from mtl.tasks._regression import Regression
 from mtl.tasks.bound import BoundTask
 from mtl.tasks.feature_reconstruction import FeatureReconstruction
 from mtl.tasks.link_prediction import LinkPrediction
-
-FILE = "diagnosis.json"
 
 
 class Diagnosis(Protocol):
@@ -60,6 +59,6 @@ def diagnose(tasks: Mapping[str, BoundTask]) -> dict[str, Diagnosis]:
 def write(run_dir: Path, diagnoses: Diagnoses) -> None:
     """Write diagnosis.json, from which the report is drawn."""
     facts = {name: diagnosis.facts() for name, diagnosis in diagnoses.items()}
-    aside = run_dir / f".{FILE}.{os.getpid()}"
+    aside = run_dir / f".{DIAGNOSIS}.{os.getpid()}"
     aside.write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
-    aside.replace(run_dir / FILE)
+    aside.replace(run_dir / DIAGNOSIS)

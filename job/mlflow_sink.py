@@ -22,7 +22,7 @@ from job.mlflow_store import (
     quiet,
     without_password,
 )
-from job.record import PICTURE, parse, write_json
+from job.record import PICTURE, REPORT, parse, write_json
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ class MLflowSink:
             self._monitor.finish()
         summary = json.loads((self._run_dir / "summary.json").read_text())
         end_run(self._client, self.run_id, summary)
-        picture = self._run_dir / PICTURE
-        if picture.is_file():  # last: artifacts may be slow, and the rest must not wait for them
-            self._send_files(partial(self._client.log_artifact, self.run_id, str(picture)))
+        for picture in (self._run_dir / PICTURE, self._run_dir / REPORT):
+            if picture.is_file():  # last: artifacts may be slow, and the rest must not wait
+                self._send_files(partial(self._client.log_artifact, self.run_id, str(picture)))
         model = self._run_dir / MODEL
         if model.is_dir():
             self._send_files(partial(send_model, self._client, str(self.run_id), model))

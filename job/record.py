@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 PICTURE = "conflicts.png"
+DIAGNOSIS = "diagnosis.json"
+REPORT = "report.html"
 
 
 def cut(path: Path, step: int) -> dict[str, float | None]:

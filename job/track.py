@@ -21,7 +21,7 @@ from job.mlflow_run import remember_run
 from job.mlflow_sink import MLflowSink, send_run
 from job.mlflow_store import first_line
 from job.progress import Progress
-from job.record import PICTURE, cut, write_json
+from job.record import DIAGNOSIS, PICTURE, REPORT, cut, write_json
 from mtl.errors import UserError
 from mtl.plugin import Options
 
@@ -72,6 +72,8 @@ class Track(Options):
     every_steps: int = 10
     """Optimizer steps between two records of the training losses. Reading losses waits for the
     device: raise it where steps take milliseconds."""
+    report: bool = True
+    """Write RUN_DIR/report.html, a page for people, at the end of a run (docs/report.md)."""
 
     def __post_init__(self) -> None:
         if self.every_steps < 1:
@@ -84,7 +86,7 @@ class Tracker:
     def __init__(
         self, options: Track, run_dir: Path, run_name: str, total_steps: int, world_size: int
     ) -> None:
-        self._mlflow = options.mlflow
+        self._mlflow, self._report = options.mlflow, options.report
         self._run_dir = run_dir
         self._run_name = run_name
         self._world_size = world_size
@@ -105,7 +107,7 @@ class Tracker:
             step: Optimizer steps that earlier starts have done; 0 begins anew.
         """
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        for of_the_end in ("summary.json", PICTURE):
+        for of_the_end in ("summary.json", PICTURE, DIAGNOSIS, REPORT):
             (self._run_dir / of_the_end).unlink(missing_ok=True)
         rmtree(self._run_dir / MODEL, ignore_errors=True)
         path = self._run_dir / "metrics.jsonl"
@@ -157,6 +159,10 @@ class Tracker:
         path = self._run_dir / "summary.json"
         write_json(path, {**summary, "status": status, "mlflow_run_id": run_id})
         self._progress.stop()
+        if status == "finished" and self._report and (self._run_dir / DIAGNOSIS).is_file():
+            from job.report import draw_or_say  # only an end needs what draws it
+
+            draw_or_say(self._run_dir, self.message)
         if status == "finished" and self._mlflow is not None and self._mlflow.log_model:
             self._write_model(self._mlflow.register)
         if self._sink is not None:

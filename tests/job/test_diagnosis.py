@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
-from job.diagnosis import FILE, diagnose, write
+from job.diagnosis import diagnose, write
 from job.diagnosis_classes import MAX_CLASSES, Classes
 from job.diagnosis_counts import NUM_BINS, Reliability, fine_edges
+from job.record import DIAGNOSIS
 from mtl.graphs.cache import open_graph
 from mtl.graphs.marketplace import Marketplace
 from mtl.tasks import Task
@@ -186,7 +187,7 @@ def test_the_file_is_small_and_read_back(tmp_path):
     for name, diagnosis in made.items():
         diagnosis.update(*made_up(name, np.random.default_rng(0)))
     write(tmp_path, made)
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
-    assert (tmp_path / FILE).stat().st_size < 100_000
-    read = json.loads((tmp_path / FILE).read_text())
+    assert [path.name for path in tmp_path.iterdir()] == [DIAGNOSIS]
+    assert (tmp_path / DIAGNOSIS).stat().st_size < 100_000
+    read = json.loads((tmp_path / DIAGNOSIS).read_text())
     assert read == {name: diagnosis.facts() for name, diagnosis in made.items()}

@@ -1,0 +1,124 @@
+"""track: the page of a finished run, for people: RUN_DIR/report.html.
+
+`python -m job.report RUN_DIR` draws it again; `--baseline RUN_DIR` adds a run of one of its tasks
+alone.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from job import report_classes, report_values
+from job.mlflow_store import first_line
+from job.page import Page, Section, styles
+from job.record import REPORT
+from job.report_results import over_single, reductions, results
+from job.report_run import Run, read_run
+from job.report_training import gates, gradients, learning, resources
+from mtl.errors import UserError
+
+DRAWN: dict[str, Callable[[Section, dict[str, object]], None]] = {
+    "classes": report_classes.classes,
+    "columns": report_classes.columns,
+    "numbers": report_values.numbers,
+    "links": report_values.links,
+    "vectors": report_values.vectors,
+}
+
+
+def draw_or_say(run_dir: Path, say: Callable[[str], None]) -> None:
+    """Write the page; where that fails, say so and go on."""
+    try:
+        write_report(run_dir)
+    except Exception as error:  # a picture ends no training
+        say(f"warning: {run_dir / REPORT} is not written: {first_line(error)}")
+
+
+def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
+    """Write the page of a finished run.
+
+    Args:
+        run_dir: Of the run.
+        baselines: Runs of its tasks, each alone.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigError: A folder is none of a finished run.
+    """
+    run, singles = read_run(run_dir), [read_run(path) for path in baselines]
+    looks = styles(run.heads)
+    page = Page(run.name, subtitle(run))
+    page.section("In short", in_short(run))
+    results(page, run, singles, looks)
+    reductions(page, run, looks)
+    over_single(page, run, singles)
+    learning(page, run, looks)
+    for task, facts in run.diagnosis.items():
+        DRAWN[str(facts["kind"])](page.section(f"{task} on the test split"), facts)
+    gradients(page, run, looks)
+    gates(page, run)
+    resources(page, run)
+    return page.write(run_dir / REPORT)
+
+
+def subtitle(run: Run) -> str:
+    """Say how the run ended."""
+    step, best = run.summary["step"], run.summary["best_step"]
+    return f"{run.summary['status']} after {step:,} steps; results are those of step {best:,}"
+
+
+def in_short(run: Run) -> str:
+    """Say what was trained on what, and how far it came, in four lines."""
+    config, card = run.config, run.card
+    nodes, edges = card["nodes"], card["edges"]
+    num_nodes = sum(facts["num_nodes"] for facts in nodes.values())
+    num_edges = sum(facts["num_edges"] for facts in edges.values())
+    model, tasks = config["model"], {t: config["tasks"][t]["type"] for t in run.heads}
+    gain = run.metrics.get("test/mean_gain")
+    size = sum(run.summary.get("num_parameters", {}).values())
+    lines = [
+        f"Graph {card['name']}: {num_nodes:,} nodes of {kinds(len(nodes))}, {num_edges:,} edges of "
+        f"{kinds(len(edges))}.",
+        f"{len(tasks)} task{'s' * (len(tasks) > 1)}: "
+        + ", ".join(f"{name} ({kind.replace('_', ' ')})" for name, kind in tasks.items())
+        + ".",
+        f"Model: {model['encoder']['type']} of {model['encoder']['num_layers']} layers, width "
+        f"{model['dim']}, {model['sharing']['type']} sharing, {size:,} parameters; "
+        f"balancing {config['balancing']['type']}.",
+    ]
+    if gain is not None:
+        lines.append(f"The tasks' losses are {100 * gain:.1f} % below guessing, on average.")
+    return "\n".join(lines)
+
+
+def kinds(number: int) -> str:
+    """Count types in words."""
+    return f"{number} type{'s' * (number != 1)}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the page of a finished run to RUN_DIR/report.html; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m job.report", description=main.__doc__)
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN_DIR",
+        help="a run of one of the tasks alone (tasks.NAME=null for the others); may be repeated",
+    )
+    args = parser.parse_args(argv)
+    try:
+        print(write_report(args.run_dir, args.baseline))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
