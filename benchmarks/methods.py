@@ -5,7 +5,7 @@ tasks of the relative gain in their headline (Maninis et al., 2019), noise two s
 its mean. `static` has one over each task's trivial loss as its weights.
 
 usage: python benchmarks/methods.py [--quick] [--json FILE] [--data DIR] [--seeds N] [--runs DIR]
-                                    [--graphs NAME ...]
+                                    [--graphs NAME ...] [--methods NAME ...]
 """
 
 import os
@@ -84,9 +84,10 @@ def measure(args: Namespace) -> Report:
 def _study(report: Report, study: Study, data: Path, runs: Path, args: Namespace) -> None:
     """Add a row for each method on one graph."""
     seeds, short = range(2 if args.quick else args.seeds), ["train.epochs=2"] if args.quick else []
-    methods = [EQUAL, "upgrad"] if args.quick else [EQUAL, *sorted(_others())]
+    methods = [EQUAL, *(["upgrad"] if args.quick else args.methods)]
     overrides = {method: [f"balancing={{type: {method}}}"] for method in methods}
-    overrides[PCD] = [f"balancing={{type: pcd, primary: {next(iter(study.tasks))}}}"]
+    if PCD in methods:
+        overrides[PCD] = [f"balancing={{type: pcd, primary: {next(iter(study.tasks))}}}"]
     overrides[SEPARATE] = ["model.sharing={type: separate}"]
 
     def commands(systems: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -114,11 +115,6 @@ def _study(report: Report, study: Study, data: Path, runs: Path, args: Namespace
     report.rows += [
         _row(study.name, system, its, baseline, found[EQUAL]) for system, its in found.items()
     ]
-
-
-def _others() -> set[str]:
-    """Return the methods that need no more than their name."""
-    return set(Balancing.types()) - {EQUAL, STATIC, PCD}
 
 
 def _inverse_losses(study: Study, summary: Summary) -> str:
@@ -166,6 +162,10 @@ def _options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--graphs", nargs="+", choices=list(GRAPHS), default=["us_county", "Photo"], help="which"
+    )
+    methods = [name for name in Balancing.types() if name not in (EQUAL, STATIC)]
+    parser.add_argument(
+        "--methods", nargs="*", choices=methods, default=methods, help="beside equal and static"
     )
 
 
