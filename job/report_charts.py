@@ -88,9 +88,6 @@ def heat(
     """
     from plotly import graph_objects as go
 
-    fits = max(shares.shape) <= MAX_TEXTS
-    texts = [["" if np.isnan(s) or s < 0.005 else f"{100 * s:.0f}" for s in r] for r in shares]
-    cells: dict[str, Any] = {"text": texts, "texttemplate": "%{text}"} if fits else {}
     chart = go.Heatmap(
         x=[*range(len(columns))],
         y=[*range(len(rows))],
@@ -103,9 +100,20 @@ def heat(
         ygap=1,
         showscale=False,
         hovertemplate="%{customdata}<extra></extra>",
-        **cells,
     )
     figure = go.Figure(chart, {"height": min(640, 130 + max(len(rows), 7) * 26)})
+    if max(shares.shape) <= MAX_TEXTS:
+        # Plotly takes the ground for white, so that pale cells of a dark page had dark numbers.
+        for colour, some in ((None, shares < 0.5), ("white", shares >= 0.5)):
+            y, x = np.nonzero(some & (shares >= 0.005))
+            figure.add_scatter(
+                x=x.tolist(),
+                y=y.tolist(),
+                mode="text",
+                text=[f"{100 * share:.0f}" for share in shares[y, x]],
+                textfont={"color": colour},
+                hoverinfo="skip",
+            )
     figure.update_xaxes(showgrid=False, title_text=titles[1], zeroline=False, **ticks(columns))
     figure.update_yaxes(
         autorange="reversed", showgrid=False, title_text=titles[0], zeroline=False, **ticks(rows)

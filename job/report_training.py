@@ -99,9 +99,9 @@ def gradients(page: Page, run: Run, looks: Mapping[str, Style]) -> None:
     section = page.section("Gradients of the tasks", GRADIENTS)
     cells = [[None if np.isnan(value) else float(value) for value in row] for row in matrix]
     section.chart(cosines([short(task) for task in tasks], cells), "Cosine")
-    if weights:
+    if longest(weights) > 1:
         section.chart(named(lines("weight", weights, looks)), "Weight in the step's loss")
-    if norms:
+    if longest(norms) > 1:
         positive: dict[str, Points] = {
             t: [p for p in points if p[1] > 0] for t, points in norms.items()
         }
@@ -109,11 +109,16 @@ def gradients(page: Page, run: Run, looks: Mapping[str, Style]) -> None:
         section.chart(
             named(lines("norm", positive, looks, log=True)), "Norm of each task's gradient"
         )
-    if SHARE in run.series:
+    if len(run.series.get(SHARE, [])) > 1:
         share = [(step, 100 * value) for step, value in run.series[SHARE]]
         figure = lines("share of pairs", {"pairs": share}, {})
         figure.update_yaxes(range=[-3, 103], ticksuffix=" %")
         section.chart(figure, "Pairs of tasks in conflict")
+
+
+def longest(series: Mapping[str, Points]) -> int:
+    """Return how many points the longest series has."""
+    return max(map(len, series.values()), default=0)
 
 
 def gates(page: Page, run: Run) -> None:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 SMOKE = str(ROOT / "job" / "configs" / "smoke.yaml")
 TRAIN = str(ROOT / "job" / "train.py")
 TINY = ["graph.num_nodes=300", "train.epochs=1", "track.every_steps=1"]
+SILENT = ["track.mlflow=null", "track.report=false"]
 TIMEOUT_SECONDS = 240
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
 LAUNCHERS = {
@@ -139,7 +140,7 @@ def start(server: Server) -> Callable[..., Job]:
 @pytest.fixture(scope="session")
 def train(start: Callable[..., Job]) -> Callable[..., Ending]:
     """Run job/train.py with smoke.yaml, shrunk, and overrides; return how it ended."""
-    job = [SMOKE, *TINY, "track.mlflow=null"]
+    job = [SMOKE, *TINY, *SILENT]
     return lambda cwd, *overrides, nproc=1, stop_at=None: start(
         cwd, *job, *overrides, nproc=nproc, stop_at=stop_at
     ).end()
@@ -193,10 +194,11 @@ def launched(
 ) -> dict[str, tuple[Ending, Path]]:
     """One job started in every way there is: how it ended, and in which folder.
 
-    All start at once on a machine without the graph; the one of four processes tells MLflow.
+    All start at once on a machine without the graph; the one of four processes tells
+    MLflow, and writes a page.
     """
     folders = {name: tmp_path_factory.mktemp(name) for name in LAUNCHERS}
-    silent = {name: ["track.mlflow=null"] * (name != "torchrun4") for name in LAUNCHERS}
+    silent = {name: SILENT * (name != "torchrun4") for name in LAUNCHERS}
     started = {
         name: command(folders[name], *argv, SMOKE, *TINY, *THREE_STEPS, *silent[name])
         for name, argv in LAUNCHERS.items()

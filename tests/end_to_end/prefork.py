@@ -15,6 +15,7 @@ from typing import Any
 
 import accelerate.utils  # noqa: F401
 import numba  # noqa: F401
+import plotly.graph_objects  # noqa: F401
 import safetensors.torch  # noqa: F401
 import torch._dynamo  # noqa: F401
 import torch_geometric.loader  # noqa: F401

@@ -32,6 +32,7 @@ LARGE = {  # a real graph as it is, a small model
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_configuration_trains(path, request, start, tmp_path):
     assert_trains(start, path, tmp_path, *shrunk(path, request))
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_mimo_on_cora_trains_on_two_processes(request, start, tmp_path):
@@ -56,7 +57,7 @@ def test_every_encoder_trains_with_every_sharing(encoder, sharing, start, tmp_pa
 def assert_pair_trains(encoder, sharing, start, tmp_path):
     path = ROOT / "job" / "configs" / "smoke.yaml"
     parts = [f"model.encoder.type={encoder}", f"model.sharing.type={sharing}"]
-    assert_trains(start, path, tmp_path, "graph.num_nodes=300", *parts)
+    assert_trains(start, path, tmp_path, "graph.num_nodes=300", "track.report=false", *parts)
 
 
 def shrunk(path, request):

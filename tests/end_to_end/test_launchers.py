@@ -28,10 +28,23 @@ def test_every_launcher_gives_the_training_losses_of_one_process(launcher, launc
     assert losses == [pytest.approx(step, rel=1e-9) for step in expected]
 
 
+@pytest.mark.parametrize("launcher", OTHERS)
+def test_every_launcher_gives_the_diagnosis_of_one_process(launcher, launched):
+    found, expected = (of_run(launched, name, "diagnosis.json") for name in (launcher, "python"))
+    said, theirs = (task["segment"]["reliability"].pop("said") for task in (found, expected))
+    assert said == pytest.approx(theirs, abs=1e-6)  # of probabilities; all others are counts
+    assert found == expected
+
+
 def summary(launched, launcher):
     """Return summary.json."""
+    return of_run(launched, launcher, "summary.json")
+
+
+def of_run(launched, launcher, name):
+    """Return a JSON file of the run directory."""
     _, folder = launched[launcher]
-    return json.loads((folder / "runs" / "smoke" / "summary.json").read_text())
+    return json.loads((folder / "runs" / "smoke" / name).read_text())
 
 
 def train_losses(launched, launcher):

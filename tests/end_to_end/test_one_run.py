@@ -53,7 +53,15 @@ def test_the_run_ends_with_a_picture_of_conflicts_and_mlflow_has_it(job, mlflow_
     assert (run_dir / "conflicts.png").read_bytes().startswith(b"\x89PNG")
     client = open_client(f"sqlite:///{job[1] / 'mlflow.db'}")
     files = {file.path for file in client.list_artifacts(mlflow_runs[0].info.run_id)}
-    assert files == {"config.yaml", "dataset.json", "conflicts.png"}
+    assert files == {"config.yaml", "dataset.json", "conflicts.png", "report.html"}
+
+
+def test_the_run_ends_with_a_page_of_its_results(job, run_dir, launched):
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.count('<script type="application/json">') > 8
+    assert "warning" not in job[0].stderr
+    assert not (launched["python"][1] / "runs" / "smoke" / "report.html").exists()
 
 
 def test_each_metric_is_recorded_once_a_step_and_steps_rise(run_dir):
