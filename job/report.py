@@ -16,7 +16,7 @@ from job.record import REPORT
 from job.report_results import over_single, reductions, results
 from job.report_run import Run, read_run
 from job.report_training import gates, gradients, learning, resources
-from mtl.errors import UserError
+from mtl.errors import ConfigError, UserError
 
 DRAWN: dict[str, Callable[[Section, dict[str, object]], None]] = {
     "classes": report_classes.classes,
@@ -46,9 +46,10 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
         The page.
 
     Raises:
-        ConfigError: A folder is none of a finished run.
+        ConfigError: A folder is none of a finished run, or a baseline is none of this run.
     """
-    run, singles = read_run(run_dir), [read_run(path) for path in baselines]
+    run = read_run(run_dir)
+    singles = [single(path, run) for path in baselines]
     looks = styles(run.heads)
     page = Page(run.name, subtitle(run))
     page.section("In short", in_short(run))
@@ -62,6 +63,23 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
     gates(page, run)
     resources(page, run)
     return page.write(run_dir / REPORT)
+
+
+def single(path: Path, run: Run) -> Run:
+    """Read a run of one of the tasks alone."""
+    found = read_run(path)
+    if len(found.heads) != 1 or not found.heads.keys() <= run.heads.keys():
+        raise ConfigError(
+            f"--baseline {path}: expected a run of one task, one of {', '.join(run.heads)}; it has "
+            f"{', '.join(found.heads)} (tasks.NAME=null removes a task)"
+        )
+    if found.card["fingerprint"] != run.card["fingerprint"]:
+        raise ConfigError(
+            f"--baseline {path}: expected a run on the same graph, {run.card['name']} "
+            f"{run.card['fingerprint'][:12]}; it is on {found.card['name']} "
+            f"{found.card['fingerprint'][:12]}"
+        )
+    return found
 
 
 def subtitle(run: Run) -> str:

@@ -34,9 +34,10 @@ def results(page: Page, run: Run, singles: Sequence[Run], looks: Mapping[str, St
             key = f"test/{task}/{name}"
             row: list[Cell | str] = [task, name, number(trivial.get(name))]
             if singles:
-                row.append(number(alone(singles, key)))
-            value = number(own.get(name)).text
-            row.append(Cell(value, best=key == first, hint=lacking.get(name, "")))
+                value = alone(singles, key)
+                row.append(Cell("" if value is None else text(value)))
+            result = number(own.get(name)).text
+            row.append(Cell(result, best=key == first, hint=lacking.get(name, "")))
             if confidence:
                 low, high = confidence.get(key, (None, None))
                 row.append(Cell("" if low is None else f"{text(low)} to {text(high)}"))

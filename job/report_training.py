@@ -30,7 +30,7 @@ def learning(page: Page, run: Run, looks: Mapping[str, Style]) -> None:
     metrics = {task: validation(run, key, looks[task]) for task, key in run.heads.items()}
     add(section, {t: f for t, f in metrics.items() if f}, "validation")
     found = {task: losses(run, task) for task in run.heads}
-    add(section, {t: f for t, f in found.items() if f}, "loss in training and validation")
+    add(section, {t: f for t, f in found.items() if f}, "loss")
     norm = [(step, value) for step, value in run.series.get("train/grad_norm", []) if value > 0]
     if len(norm) > 1:
         figure = lines("norm", {"norm": norm}, {}, log=True)

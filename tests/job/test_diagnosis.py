@@ -145,7 +145,9 @@ def test_each_example_is_counted_once(seed):
 
 
 def test_hits_can_be_read_off_the_ranks():
-    found, scores, _ = facts("buys")
+    scores, target = made_up("buys", np.random.default_rng(0))
+    scores = scores.round()  # with ties
+    found = facts_of("buys", [(scores, target)])
     edge, candidates = scores[:, :1], scores[:, 2:]
     rank = 1 + (candidates > edge).sum(1) + (candidates == edge).sum(1) / 2
     for k, hits in zip(found["ranks"], np.cumsum(found["at"]), strict=True):

@@ -17,8 +17,8 @@ from job.diagnosis_counts import Reliability
 from job.page import Section
 from job.record import REPORT
 from job.report import draw_or_say, main
+from job.report_chances import area, calibration_error, called
 from job.report_charts import rebinned
-from job.report_classes import area, calibration_error, called
 from job.report_results import text
 from job.report_run import read_series
 from job.yaml12 import render
@@ -156,6 +156,16 @@ def test_tasks_trained_alone_stand_beside_and_delta_m_is_the_mean_gain(tmp_path)
     bars = [trace for figure in figures(html) for trace in figure["data"]]
     gains = next(b for b in bars if b.get("customdata") == ["all tasks", "churn", "value"])
     assert gains["x"] == pytest.approx([22.5, 20.0, 25.0])
+
+
+def test_a_baseline_is_of_one_task_on_the_same_graph(tmp_path, capsys):
+    run(tmp_path / "ours")
+    (run(tmp_path / "other", metrics={"test/churn/accuracy": 0.5}) / "dataset.json").write_text(
+        json.dumps(trained()[1] | {"fingerprint": "other"})
+    )
+    for name, word in (("ours", "churn, category"), ("other", "the same graph")):
+        assert main([str(tmp_path / "ours"), f"--baseline={tmp_path / name}"]) == 64
+        assert word in capsys.readouterr().err
 
 
 def test_names_are_texts(tmp_path):
