@@ -8,13 +8,14 @@ from threading import Lock
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from job.config import load
 from job.export_rows import RUN, OpenRun
 from job.runtime import Runtime
-from mtl.errors import ConfigError
+from mtl.errors import ConfigError, UserError
 from mtl.graphs.folder import Folder
 
 
@@ -42,12 +43,18 @@ class GraphModel(PythonModel):
             context: of MLflow.
             model_input: columns that name nodes, edges, graphs or pairs of nodes.
             params: `task`, `graph` (folder) and `all_rows`, as the signature has them.
+
+        Raises:
+            MlflowException: something that is asked for is not there.
         """
         asked = params or {}
-        with self._lock:
-            run = self._open(asked.get("graph", ""))
-            all_rows = bool(asked.get("all_rows", False))
-            return run.predict(model_input, asked.get("task", ""), all_rows=all_rows)
+        try:
+            with self._lock:
+                run = self._open(asked.get("graph", ""))
+                all_rows = bool(asked.get("all_rows", False))
+                return run.predict(model_input, asked.get("task", ""), all_rows=all_rows)
+        except UserError as error:  # of other kinds a server does not say a word
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def _open(self, graph: str) -> OpenRun:
         """Return the run on a graph; the last one stays open until its folder changes."""
