@@ -8,6 +8,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from job import report_classes, report_values
 from job.mlflow_store import first_line
@@ -18,13 +21,14 @@ from job.report_run import Run, read_run
 from job.report_training import gates, gradients, learning, resources
 from mtl.errors import ConfigError, UserError
 
-DRAWN: dict[str, Callable[[Section, dict[str, object]], None]] = {
-    "classes": report_classes.classes,
-    "columns": report_classes.columns,
-    "numbers": report_values.numbers,
-    "links": report_values.links,
-    "vectors": report_values.vectors,
+DRAWN: dict[str, tuple[Callable[[Section, dict[str, Any]], None], str]] = {
+    "classes": (report_classes.classes, "confusion"),
+    "columns": (report_classes.columns, "calls"),
+    "numbers": (report_values.numbers, "errors"),
+    "links": (report_values.links, "at"),
+    "vectors": (report_values.vectors, "cosines"),
 }
+"""What draws each kind of diagnosis, and where it counts all examples."""
 
 
 def draw_or_say(run_dir: Path, say: Callable[[str], None]) -> None:
@@ -50,7 +54,7 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
     """
     run = read_run(run_dir)
     singles = [single(path, run) for path in baselines]
-    looks = styles(run.heads)
+    looks = styles(run.tasks)
     page = Page(run.name, subtitle(run))
     page.section("In short", in_short(run))
     results(page, run, singles, looks)
@@ -58,7 +62,12 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
     over_single(page, run, singles)
     learning(page, run, looks)
     for task, facts in run.diagnosis.items():
-        DRAWN[str(facts["kind"])](page.section(f"{task} on the test split"), facts)
+        section = page.section(f"{task} on the test split")
+        draw, counts = DRAWN[facts["kind"]]
+        if np.sum(facts[counts]):
+            draw(section, facts)
+        else:
+            section.text("No example of the split has a label.")
     gradients(page, run, looks)
     gates(page, run)
     resources(page, run)
@@ -68,10 +77,10 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
 def single(path: Path, run: Run) -> Run:
     """Read a run of one of the tasks alone."""
     found = read_run(path)
-    if len(found.heads) != 1 or not found.heads.keys() <= run.heads.keys():
+    if len(found.tasks) != 1 or not set(found.tasks) <= {*run.tasks}:
         raise ConfigError(
-            f"--baseline {path}: expected a run of one task, one of {', '.join(run.heads)}; it has "
-            f"{', '.join(found.heads)} (tasks.NAME=null removes a task)"
+            f"--baseline {path}: expected a run of one task, one of {', '.join(run.tasks)}; it has "
+            f"{', '.join(found.tasks)} (tasks.NAME=null removes a task)"
         )
     if found.card["fingerprint"] != run.card["fingerprint"]:
         raise ConfigError(
@@ -94,7 +103,7 @@ def in_short(run: Run) -> str:
     nodes, edges = card["nodes"], card["edges"]
     num_nodes = sum(facts["num_nodes"] for facts in nodes.values())
     num_edges = sum(facts["num_edges"] for facts in edges.values())
-    model, tasks = config["model"], {t: config["tasks"][t]["type"] for t in run.heads}
+    model, tasks = config["model"], {t: config["tasks"][t]["type"] for t in run.tasks}
     gain = run.metrics.get("test/mean_gain")
     size = sum(run.summary.get("num_parameters", {}).values())
     lines = [

@@ -24,7 +24,8 @@ def results(page: Page, run: Run, singles: Sequence[Run], looks: Mapping[str, St
     heads += ["trained alone"] * bool(singles) + ["result"]
     heads += ["95 % interval"] * bool(confidence) + ["best reachable"] * any(reachable.values())
     rows: list[list[Cell | str]] = []
-    for task, first in run.heads.items():
+    for task in run.tasks:
+        first = run.heads.get(task)
         own = below(run.metrics, f"test/{task}/")
         trivial = below(run.metrics, f"trivial/{task}/")
         lacking = below(undefined, f"test/{task}/")

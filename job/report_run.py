@@ -41,8 +41,13 @@ class Run:
         return metrics
 
     @property
+    def tasks(self) -> list[str]:
+        """All tasks, in their order."""
+        return [*self.summary["best_reachable"]]
+
+    @property
     def heads(self) -> dict[str, str]:
-        """The metric `test/TASK/METRIC` that stands for each task."""
+        """The metric `test/TASK/METRIC` that stands for each task that has any."""
         return {task_of(key): key for key in headlines(self.metrics)}
 
 

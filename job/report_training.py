@@ -28,9 +28,9 @@ def learning(page: Page, run: Run, looks: Mapping[str, Style]) -> None:
     """Show the validation metric, and both losses, of each task."""
     section = Section("Learning curves").text(CURVES)
     metrics = {task: validation(run, key, looks[task]) for task, key in run.heads.items()}
-    add(section, {t: f for t, f in metrics.items() if f}, "validation")
+    add(section, {t: f for t, f in metrics.items() if f}, "validation", MAX_CHARTS)
     found = {task: losses(run, task) for task in run.heads}
-    add(section, {t: f for t, f in found.items() if f}, "loss")
+    add(section, {t: f for t, f in found.items() if f}, "loss", 1)
     norm = [(step, value) for step, value in run.series.get("train/grad_norm", []) if value > 0]
     if len(norm) > 1:
         figure = lines("norm", {"norm": norm}, {}, log=True)
@@ -39,9 +39,9 @@ def learning(page: Page, run: Run, looks: Mapping[str, Style]) -> None:
         page.sections.append(section)
 
 
-def add(section: Section, figures: "Mapping[str, Figure]", what: str) -> None:
-    """Add a chart of each task, or one of them all that the reader picks from."""
-    if len(figures) > MAX_CHARTS:
+def add(section: Section, figures: "Mapping[str, Figure]", what: str, most: int) -> None:
+    """Add a chart of each task; where there are more than `most`, one that shows any of them."""
+    if len(figures) > most:
         section.chart(figures, what.capitalize())
         return
     for task, figure in figures.items():

@@ -71,10 +71,11 @@ def run(folder, **changes):
     records = [{"step": 10, "time": 1.0, **losses, **conflict, **weights, **metrics}]
     records.append({**records[0], "step": 20})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    tasks = {key.split("/")[1] for key in changes.get("metrics", {})} or TASKS
     summary = {
         "status": "finished",
         "metrics": metrics | gates,
-        "best_reachable": {task: {} for task in TASKS},
+        "best_reachable": {task: {} for task in TASKS if task in tasks},
         "num_parameters": {"trunk": 10},
         "step": 20,
         "best_step": 10,
@@ -166,6 +167,16 @@ def test_a_baseline_is_of_one_task_on_the_same_graph(tmp_path, capsys):
     for name, word in (("ours", "churn, category"), ("other", "the same graph")):
         assert main([str(tmp_path / "ours"), f"--baseline={tmp_path / name}"]) == 64
         assert word in capsys.readouterr().err
+
+
+def test_a_task_without_examples_has_reasons_and_no_charts(tmp_path):
+    why = {f"{s}/churn/loss": "no example has a label" for s in ("trivial", "test")}
+    folder = run(tmp_path, metrics={}, undefined=why, best_reachable={"churn": {}})
+    untouched = {"kind": "classes", "classes": ["a", "b"], "confusion": [[0, 0], [0, 0]]}
+    (folder / "diagnosis.json").write_text(json.dumps({"churn": untouched}))
+    html = page(folder)
+    assert rows(html) == [["churn", "loss", "undefined", "undefined no example has a label"]]
+    assert "No example of the split has a label." in html
 
 
 def test_names_are_texts(tmp_path):
