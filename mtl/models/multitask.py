@@ -16,6 +16,7 @@ from mtl.models.heads import build_head
 from mtl.models.learned import check_learned
 from mtl.models.projection import Projection
 from mtl.models.sharing import Parts
+from mtl.models.sharing._bottom import Bottom
 from mtl.models.sharing._parting import Parting, Representation
 from mtl.models.trunk import Trunk, layer_types
 from mtl.tasks.bound import BoundTask
@@ -32,9 +33,10 @@ class MultiTaskModel(nn.Module):
         heads: one for each task.
     """
 
-    def __init__(self, bottom: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+    def __init__(self, bottom: Bottom, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.bottom, self.heads = bottom, nn.ModuleDict(heads)
+        self.bottom: Bottom = bottom
+        self.heads = nn.ModuleDict(heads)
         self.representation: Representation = {}
         """Of the last batch: what every task has read; nothing where they have no such tensors."""
 

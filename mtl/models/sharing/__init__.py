@@ -9,9 +9,10 @@ from mtl.plugin import Plugin
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from mtl.models.projection import Projection
+    from mtl.models.sharing._bottom import Bottom
     from mtl.models.trunk import Trunk
 
     SeedEmbeddings: TypeAlias = "dict[str, dict[str, Float[Tensor, 'seeds dim']]]"
@@ -49,5 +50,5 @@ class Sharing(Plugin):
     `Parting`."""
 
     @abstractmethod
-    def build(self, parts: Parts) -> "nn.Module":
-        """Make the module from a batch to `SeedEmbeddings`."""
+    def build(self, parts: Parts) -> "Bottom":
+        """Make the module from a batch to `SeedEmbeddings`, one step a layer."""

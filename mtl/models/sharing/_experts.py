@@ -12,8 +12,6 @@ from mtl.models.sharing._gate import Gate
 from mtl.models.sharing._parting import Parting, Representation
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data, HeteroData
-
     from mtl.models.sharing import SeedEmbeddings
 
 SHARED = "shared experts of "
@@ -75,9 +73,8 @@ class MixtureOfExperts(Parting):
             {task: gate(task, (*names[task], *shared.names)) for task in parts.tasks}
         )
 
-    def common(self, batch: "Data | HeteroData") -> Representation:
+    def represent(self, x: Mapping[str, Tensor]) -> Representation:
         """Return x and the outputs of the shared experts, of each type."""
-        x: Representation = self.trunk(self.projection(batch), batch)
         read = {kind: h.view_as(h) for kind, h in x.items()}  # experts do not depend on these
         return read | {SHARED + kind: self.shared(h) for kind, h in x.items()}
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from pydantic import PositiveInt
-from torch import nn
 
 from mtl.models.sharing import Parts, Sharing
 from mtl.models.sharing._experts import Experts, MixtureOfExperts
@@ -24,7 +23,7 @@ class Cgc(Sharing):
     num_own: PositiveInt = 1
     """Experts of each task alone."""
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> MixtureOfExperts:
         """Make one trunk, the experts and a gate a task."""
         shared = Experts("shared", self.num_shared, parts.dim)
         own = {task: Experts("own", self.num_own, parts.dim) for task in parts.tasks}

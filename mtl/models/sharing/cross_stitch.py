@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mtl.models.neighborhood import hops
+from mtl.models.embeddings import Embeddings
+from mtl.models.neighborhood import Hop
 from mtl.models.sharing import Parts, Sharing
+from mtl.models.sharing._bottom import Bottom, Inputs, Streams
 from mtl.models.sharing._gate import Gate
-from mtl.models.sharing._layers import convolved, taken
+from mtl.models.sharing._layers import convolved
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data, HeteroData
@@ -31,12 +33,12 @@ class CrossStitch(Sharing):
 
     no_representation: ClassVar[str | None] = "every task has a trunk of its own"
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> "StitchedTrunks":
         """Make a projection and a trunk a task, and the stitches between them."""
         return StitchedTrunks(parts)
 
 
-class StitchedTrunks(nn.Module):
+class StitchedTrunks(Bottom):
     """Networks of single tasks that hear each other after every layer."""
 
     def __init__(self, parts: Parts) -> None:
@@ -54,24 +56,25 @@ class StitchedTrunks(nn.Module):
             }
         )
 
-    def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
-        """Return the embeddings of the seeds."""
-        reads = list(hops(batch, self.num_layers))
-        num_seeds = reads[-1].num_destinations
-        x = {task: projection(batch) for task, projection in self.projections.items()}
-        mixed: SeedEmbeddings = {}
-        for layer, hop in enumerate(reads):
-            out = {task: convolved(self.trunks[task], layer, x[task], hop) for task in self.tasks}
-            mixed = {
-                task: {
-                    kind: self.stitches[f"layer_{layer}_{task}"](out, kind, num_seeds[kind])
-                    for kind in out[task]
-                }
-                for task in self.tasks
-            }
-            x = {task: taken(h) for task, h in mixed.items()}
+    def start(self, batch: "Data | HeteroData") -> dict[str, dict[str, Embeddings]]:
+        """Return the features as each task projects them."""
+        return {task: projection(batch) for task, projection in self.projections.items()}
+
+    def step(self, layer: int, x: Inputs, hop: Hop, num_seeds: Mapping[str, int]) -> Streams:
+        """Return what a layer of each trunk hands on, mixed."""
+        out = {task: convolved(self.trunks[task], layer, x[task], hop) for task in self.tasks}
         return {
-            task: {kind: mixed[task][kind] for kind in kinds} for task, kinds in self.tasks.items()
+            task: {
+                kind: self.stitches[f"layer_{layer}_{task}"](out, kind, num_seeds[kind])
+                for kind in out[task]
+            }
+            for task in self.tasks
+        }
+
+    def finish(self, out: Mapping[str, Mapping[str, Tensor]]) -> "SeedEmbeddings":
+        """Return the embeddings of the types that each task reads."""
+        return {
+            task: {kind: out[task][kind] for kind in kinds} for task, kinds in self.tasks.items()
         }
 
 

@@ -46,7 +46,7 @@ class DSelectK(Sharing):
                 f"({self.num_experts})"
             )
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> MixtureOfExperts:
         """Make one trunk, the experts and a gate a task."""
         gate = partial(SelectGate, dim=parts.dim, num_selected=self.num_selected, gamma=self.gamma)
         experts = Experts("expert", self.num_experts, parts.dim)

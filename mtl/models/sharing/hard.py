@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl.models.sharing import Parts, Sharing
 from mtl.models.sharing._parting import Parting, Representation
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data, HeteroData
-
     from mtl.models.projection import Projection
     from mtl.models.sharing import SeedEmbeddings
     from mtl.models.trunk import Trunk
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 class Hard(Sharing):
     """One input projection and one trunk for all tasks; only the heads differ."""
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> "SharedBottom":
         """Make the shared bottom."""
         return SharedBottom(parts.tasks, parts.projection(()), parts.trunk())
 
@@ -35,10 +33,9 @@ class SharedBottom(Parting):
         super().__init__()
         self.tasks, self.projection, self.trunk = dict(tasks), projection, trunk
 
-    def common(self, batch: "Data | HeteroData") -> Representation:
+    def represent(self, x: Mapping[str, Tensor]) -> Representation:
         """Return the embeddings of the seeds of each type."""
-        shared: Representation = self.trunk(self.projection(batch), batch)
-        return shared
+        return dict(x)
 
     def apart(self, common: Mapping[str, Tensor]) -> "SeedEmbeddings":
         """Return those of the types that each task reads."""

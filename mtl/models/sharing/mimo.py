@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import nn
+from torch import Tensor
 
 from mtl.models.sharing import Parts, Sharing
+from mtl.models.sharing._bottom import SHARED, OneTrunk
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data, HeteroData
-
     from mtl.models.projection import Projection
     from mtl.models.sharing import SeedEmbeddings
     from mtl.models.trunk import Trunk
@@ -28,12 +27,12 @@ class Mimo(Sharing):
         "each task's gradient lies in rows of its own, so that no two ever disagree there"
     )
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> "MultiInput":
         """Make one projection a task and one trunk."""
         return MultiInput(parts.tasks, parts.projection(tuple(parts.tasks)), parts.trunk())
 
 
-class MultiInput(nn.Module):
+class MultiInput(OneTrunk):
     """An embedding of its own for every task, out of the same trunk."""
 
     def __init__(
@@ -42,9 +41,9 @@ class MultiInput(nn.Module):
         super().__init__()
         self.tasks, self.projection, self.trunk = dict(tasks), projection, trunk
 
-    def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
-        """Return the embeddings of the seeds."""
-        seeds = self.trunk(self.projection(batch), batch)
+    def finish(self, out: Mapping[str, Mapping[str, Tensor]]) -> "SeedEmbeddings":
+        """Return each task's view of the embeddings of the seeds."""
+        seeds = out[SHARED]
         return {
             task: {kind: seeds[kind][:, view] for kind in kinds}
             for view, (task, kinds) in enumerate(self.tasks.items())

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from pydantic import PositiveInt
-from torch import nn
 
 from mtl.models.sharing import Parts, Sharing
 from mtl.models.sharing._experts import Experts, MixtureOfExperts
@@ -21,7 +20,7 @@ class MMoE(Sharing):
     num_experts: PositiveInt = 4
     """Experts, each a linear layer and ReLU."""
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> MixtureOfExperts:
         """Make one trunk, the experts and a gate a task."""
         experts = Experts("expert", self.num_experts, parts.dim)
         return MixtureOfExperts(parts, experts, {}, partial(SoftmaxGate, dim=parts.dim))

@@ -1,5 +1,6 @@
 """sharing: one trunk, and a soft mask on each layer for each task (Liu et al., 2019)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -7,14 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtl.models.embeddings import Embeddings, linear_sum
-from mtl.models.neighborhood import hops
+from mtl.models.neighborhood import Hop
 from mtl.models.sharing import Parts, Sharing
+from mtl.models.sharing._bottom import SHARED, Inputs, OneTrunk, Streams
 from mtl.models.sharing._gate import Gate
-from mtl.models.sharing._layers import convolved, taken
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data, HeteroData
-
     from mtl.models.sharing import SeedEmbeddings
 
 
@@ -35,12 +34,12 @@ class Mtan(Sharing):
         "each task looks at every layer of the trunk through masks of its own"
     )
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> "MaskedTrunk":
         """Make one trunk and the masks of each task."""
         return MaskedTrunk(parts)
 
 
-class MaskedTrunk(nn.Module):
+class MaskedTrunk(OneTrunk):
     """The trunk's layers, each seen through a mask by each task."""
 
     def __init__(self, parts: Parts) -> None:
@@ -53,22 +52,21 @@ class MaskedTrunk(nn.Module):
             {f"layer_{i}_{task}": Mask(task, i, dim) for i in layers for task in self.tasks}
         )
 
-    def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
-        """Return the embeddings of the seeds."""
-        reads = list(hops(batch, self.trunk.num_layers))
-        num_seeds = reads[-1].num_destinations
-        x = self.projection(batch)
-        masked: SeedEmbeddings = {task: {} for task in self.tasks}
-        for layer, hop in enumerate(reads):
-            out = convolved(self.trunk, layer, x, hop)
-            for task, kinds in self.tasks.items():
-                for kind in kinds:
-                    n = num_seeds[kind]
-                    f = self.passed[layer - 1](masked[task][kind]).relu() if layer else None
-                    mask = self.masks[f"layer_{layer}_{task}"](x[kind].first(n), f)
-                    masked[task][kind] = mask * out[kind][:n]
-            x = taken(out)
-        return masked
+    def step(self, layer: int, x: Inputs, hop: Hop, num_seeds: Mapping[str, int]) -> Streams:
+        """Return what the trunk's layer hands on, and for the seeds what each task sees of it."""
+        out = super().step(layer, x, hop, num_seeds)[SHARED]
+        masked: Streams = {task: {} for task in self.tasks}
+        for task, kinds in self.tasks.items():
+            for kind in kinds:
+                n, mask = num_seeds[kind], self.masks[f"layer_{layer}_{task}"]
+                below = x[task][kind].dense()[:n] if layer else None
+                f = None if below is None else self.passed[layer - 1](below).relu()
+                masked[task][kind] = mask(x[SHARED][kind].first(n), f) * out[kind][:n]
+        return masked if layer + 1 == self.num_layers else {SHARED: out, **masked}
+
+    def finish(self, out: Mapping[str, Mapping[str, Tensor]]) -> "SeedEmbeddings":
+        """Return what each task sees of the last layer."""
+        return {task: dict(out[task]) for task in self.tasks}
 
 
 class Mask(Gate):

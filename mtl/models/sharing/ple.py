@@ -9,18 +9,16 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from mtl.models.embeddings import Embeddings
-from mtl.models.neighborhood import Hop, hops
+from mtl.models.neighborhood import Hop
 from mtl.models.sharing import Parts, Sharing
+from mtl.models.sharing._bottom import SHARED, Bottom, Inputs, Streams
 from mtl.models.sharing._gate import SoftmaxGate
-from mtl.models.sharing._layers import convolved, taken
+from mtl.models.sharing._layers import convolved
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data, HeteroData
 
     from mtl.models.sharing import SeedEmbeddings
-
-SHARED = "all-tasks"
-"""Owner of the experts that every task may choose; no identifier, so no task is called this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +40,15 @@ class Ple(Sharing):
     num_own: PositiveInt = 1
     """Trunks of each task alone."""
 
-    def build(self, parts: Parts) -> nn.Module:
+    def build(self, parts: Parts) -> "ProgressiveExtraction":
         """Make one projection, the trunks and their gates."""
         return ProgressiveExtraction(parts, self.num_shared, self.num_own)
 
 
-class ProgressiveExtraction(nn.Module):
+class ProgressiveExtraction(Bottom):
     """Experts and gates at every layer; after the last one the tasks' gates alone.
+
+    `SHARED` owns the experts that every task may choose.
 
     A task's experts have weights for those node types alone from which something reaches it; on the
     others a gate has the rest to choose from.
@@ -79,23 +79,25 @@ class ProgressiveExtraction(nn.Module):
             }
         )
 
-    def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
-        """Return the embeddings of the seeds."""
-        reads = list(hops(batch, self.num_layers))
-        x: dict[str, dict[str, Embeddings]] = dict.fromkeys(self.heard, self.projection(batch))
-        mixed: SeedEmbeddings = {}
-        for layer, hop in enumerate(reads):
-            outputs = {
-                name: convolved(self.experts[name], layer, x[owner], hop)
-                for name, owner in self.owners.items()
-            }
-            mixed = {
-                owner: self._mixed(layer, owner, into, outputs, hop, reads[-1])
-                for owner, into in x.items()
-                if f"layer_{layer}_{owner}" in self.gates
-            }
-            x = {owner: taken(out) for owner, out in mixed.items()}
-        return mixed
+    def start(self, batch: "Data | HeteroData") -> dict[str, dict[str, Embeddings]]:
+        """Return the projected features: what goes into the first experts of all."""
+        return dict.fromkeys(self.heard, self.projection(batch))
+
+    def step(self, layer: int, x: Inputs, hop: Hop, num_seeds: Mapping[str, int]) -> Streams:
+        """Return what the gates make of the experts of a layer: the next input of each owner's."""
+        outputs = {
+            name: convolved(self.experts[name], layer, x[owner], hop)
+            for name, owner in self.owners.items()
+        }
+        return {
+            owner: self._mixed(layer, owner, into, outputs, hop, num_seeds)
+            for owner, into in x.items()
+            if f"layer_{layer}_{owner}" in self.gates
+        }
+
+    def finish(self, out: Mapping[str, Mapping[str, Tensor]]) -> "SeedEmbeddings":
+        """Return what the gates of each task have made of the last experts."""
+        return {task: dict(out[task]) for task in self.tasks}
 
     def _mixed(
         self,
@@ -104,16 +106,16 @@ class ProgressiveExtraction(nn.Module):
         x: Mapping[str, Embeddings],
         outputs: Mapping[str, Mapping[str, Tensor]],
         hop: Hop,
-        last: Hop,
+        num_seeds: Mapping[str, int],
     ) -> dict[str, Float[Tensor, "destinations dim"]]:
         """Return what a gate makes of the experts' outputs, for the types that its owner's have."""
-        counted = self.tasks.get(owner, tuple(last.num_destinations))
+        counted = self.tasks.get(owner, tuple(num_seeds))
         heard = {f"layer_{layer}_{c}": outputs[name] for c, name in self.heard[owner].items()}
         return {
             kind: self.gates[f"layer_{layer}_{owner}"](
                 x[kind].first(hop.num_destinations[kind]),
                 {choice: out[kind] for choice, out in heard.items() if kind in out},
-                last.num_destinations[kind] if kind in counted else 0,
+                num_seeds[kind] if kind in counted else 0,
             )
             for kind in next(iter(heard.values()))
         }

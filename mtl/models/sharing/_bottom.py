@@ -1,0 +1,89 @@
+"""sharing: what a way of sharing is made of: a step for each layer, between a start and an end.
+
+What happens at a node in a step depends on the node and its in-neighbours alone. So the steps can
+be taken over one batch, which training does, or each over all nodes of a graph before the next one.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtl.models.embeddings import Embeddings
+from mtl.models.neighborhood import Hop, hops
+from mtl.models.sharing._layers import convolved, taken
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data, HeteroData
+
+    from mtl.models.projection import Projection
+    from mtl.models.sharing import SeedEmbeddings
+    from mtl.models.trunk import Trunk
+
+SHARED = "all-tasks"
+"""Name of the stream that no task owns; no identifier, so no task is called this."""
+
+Inputs: TypeAlias = Mapping[str, Mapping[str, Embeddings]]
+"""What goes into a layer: name of a stream -> node type -> embeddings of its nodes."""
+Streams: TypeAlias = dict[str, dict[str, Float[Tensor, "nodes *tasks dim"]]]
+"""What a layer hands on, each stream for itself."""
+
+
+class Bottom(nn.Module):
+    """A batch to the embeddings that the tasks' heads read, layer by layer."""
+
+    num_layers: int
+
+    @abstractmethod
+    def start(self, batch: "Data | HeteroData") -> dict[str, dict[str, Embeddings]]:
+        """Return what goes into the first layer, for all nodes of a batch."""
+
+    @abstractmethod
+    def step(self, layer: int, x: Inputs, hop: Hop, num_seeds: Mapping[str, int]) -> Streams:
+        """Return what one layer hands on, for its destinations.
+
+        Args:
+            layer: number of the layer.
+            x: embeddings of its sources, the destinations first.
+            hop: the edges between them.
+            num_seeds: how many of the first nodes of each type the heads may read.
+        """
+
+    @abstractmethod
+    def finish(self, out: Mapping[str, Mapping[str, Tensor]]) -> "SeedEmbeddings":
+        """Return what the heads read, of what the last layer has handed on for the seeds."""
+
+    def through(self, batch: "Data | HeteroData") -> Streams:
+        """Return what the last layer hands on for the seeds of a batch."""
+        reads = list(hops(batch, self.num_layers))
+        x, out = self.start(batch), Streams()
+        for layer, hop in enumerate(reads):
+            out = self.step(layer, x, hop, reads[-1].num_destinations)
+            x = {name: taken(stream) for name, stream in out.items()}
+        return out
+
+    def forward(self, batch: "Data | HeteroData") -> "SeedEmbeddings":
+        """Return the embeddings of the seeds."""
+        return self.finish(self.through(batch))
+
+
+class OneTrunk(Bottom):
+    """A bottom whose layers are those of one trunk; subclasses make both parts."""
+
+    projection: "Projection"
+    trunk: "Trunk"
+
+    @property
+    def num_layers(self) -> int:  # type: ignore[override]
+        """How many convolutions there are."""
+        return self.trunk.num_layers
+
+    def start(self, batch: "Data | HeteroData") -> dict[str, dict[str, Embeddings]]:
+        """Return the projected features."""
+        return {SHARED: self.projection(batch)}
+
+    def step(self, layer: int, x: Inputs, hop: Hop, num_seeds: Mapping[str, int]) -> Streams:
+        """Return what the trunk's layer hands on."""
+        return {SHARED: convolved(self.trunk, layer, x[SHARED], hop)}
