@@ -20,7 +20,7 @@ from job.yaml12 import parse
 from mtl.balancing import Balancing, OnGramian
 from mtl.errors import ConfigError
 from mtl.graphs import Source
-from mtl.loaders import Loader, NumNeighbors, num_hops
+from mtl.loaders import AllOrNumNeighbors, Loader, neighbors_of, num_hops
 from mtl.models import Model
 from mtl.plugin import Options, Share, dump, explain
 from mtl.tasks import Task
@@ -96,9 +96,14 @@ class Evaluate(Options):
     """Stop after so many evaluations without improvement; null trains to the end."""
     batch_size: PositiveInt = 1024
     """Seeds that a process evaluates at a time."""
-    num_neighbors: NumNeighbors | None = None
+    num_neighbors: AllOrNumNeighbors | None = None
     """Neighbours per hop in evaluation, drawn the same every time; -1 takes all. Default: those of
-    the loader."""
+    the loader. The word all takes all neighbours, too, but computes each layer once for all nodes
+    before the next one: memory does not grow with the neighbourhood, and a large graph is done
+    sooner. `docs/predict.md` says when."""
+    scratch: Path | None = None
+    """Folder for what the layers hand on with `num_neighbors: all`, on a disk of each machine.
+    Default: the system's temporary folder (TMPDIR). Nothing is left there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,11 +224,12 @@ def _check(config: JobConfig) -> list[str]:
 
     mistakes, reserved = [], ModuleDict()
     loader, encoder, evaluate = config.loader, config.model.encoder, config.evaluate
+    evaluated = neighbors_of(evaluate.num_neighbors, loader.num_neighbors)
     if not config.tasks:
         mistakes.append("tasks: a job needs at least one task")
     for path, neighbors in (
         ("loader.num_neighbors", loader.num_neighbors),
-        ("evaluate.num_neighbors", evaluate.num_neighbors or loader.num_neighbors),
+        ("evaluate.num_neighbors", evaluated),
     ):
         if encoder.num_hops and num_hops(neighbors) != encoder.num_hops:
             mistakes.append(

@@ -140,6 +140,8 @@ class Runtime:
         assert self._accelerator.num_processes == int(os.environ.get("WORLD_SIZE", "1"))
         self.rank: int = self._accelerator.process_index
         self.world_size: int = self._accelerator.num_processes
+        self.local_rank: int = self._accelerator.local_process_index
+        self.local_world_size = local_world_size
         self.is_main: bool = self._accelerator.is_main_process
         self.device: torch.device = self._accelerator.device
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
@@ -219,19 +221,31 @@ class Runtime:
         Raises:
             UserError: of the action, or without words on the other processes.
         """
+        self._agreed(action if self.is_main else None)
+
+    def on_each_machine(self, action: Callable[[], object]) -> None:
+        """Run an action on one process of each machine; where one fails, all processes end.
+
+        Raises:
+            UserError: as of `on_main`.
+        """
+        self._agreed(action if self.local_rank == 0 else None)
+
+    def _agreed(self, action: Callable[[], object] | None) -> None:
         failure: UserError | None = None
         try:
-            if self.is_main:
+            if action is not None:
                 action()
         except UserError as error:
             failure = error
         except OSError as error:
             failure = CannotWriteError(str(error))
+        failures = self.sum_int(int(failure is not None))
         code = self.sum_int(failure.exit_code if failure else 0)
         if failure:
             raise failure
         if code:
-            raise _silent(code)
+            raise _silent(code // failures)
 
     def all_agree(self, answer: bool) -> bool:
         """Return whether the answer is yes on every process."""

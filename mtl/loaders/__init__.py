@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator, PositiveInt
 from mtl.plugin import Options
 
 MAX_NEIGHBORS = 100_000
-DEFAULT = "default"
+DEFAULT, ALL = "default", "all"
 
 
 def _hops(value: Any) -> tuple[int, ...]:
@@ -39,6 +39,15 @@ def _num_neighbors(value: Any) -> Any:
     if len({len(hops) for hops in fan_outs.values()}) > 1:
         raise ValueError(f"must have as many hops for every edge type, found {fan_outs}")
     return fan_outs
+
+
+def _all_or_num_neighbors(value: Any) -> Any:
+    """Read the word `all`, or neighbours as `_num_neighbors` does."""
+    if isinstance(value, str) and value != ALL:
+        raise ValueError(
+            f"must be {ALL}, a list of one number a hop, or a mapping, found {value!r}"
+        )
+    return value if value == ALL else _num_neighbors(value)
 
 
 def _is_none(hops: Any) -> bool:
@@ -74,6 +83,10 @@ def _num_threads(value: Any) -> Any:
 
 NumNeighbors = Annotated[
     tuple[int, ...] | dict[str, tuple[int, ...]], PlainValidator(_num_neighbors)
+]
+AllOrNumNeighbors = Annotated[
+    Literal["all"] | tuple[int, ...] | dict[str, tuple[int, ...]],
+    PlainValidator(_all_or_num_neighbors),
 ]
 Temporal = Literal["uniform", "last"]
 SeedTime = Annotated[dict[str, int], PlainValidator(_seed_time)]
@@ -130,6 +143,15 @@ def message_types(
         return list(edge_types)
     silent = {name for name, hops in num_neighbors.items() if _is_none(hops)}
     return [kind for kind in edge_types if "__".join(kind) not in silent]
+
+
+def neighbors_of(own: AllOrNumNeighbors | None, default: NumNeighbors) -> NumNeighbors:
+    """Return the neighbours per hop of evaluation: its own, the default, or all in its place."""
+    if not isinstance(own, str):
+        return own or default
+    if not isinstance(default, dict):
+        return (-1,) * len(default)
+    return {kind: h if _is_none(h) else (-1,) * len(h) for kind, h in default.items()}
 
 
 def num_hops(num_neighbors: NumNeighbors) -> int:

@@ -11,7 +11,12 @@ from torch import Tensor
 
 from mtl.loaders.samplers._compile import compiled
 
-BITS = {torch.float32: torch.uint32, torch.float16: torch.uint16, torch.bfloat16: torch.uint16}
+BITS = {
+    torch.float64: torch.uint64,
+    torch.float32: torch.uint32,
+    torch.float16: torch.uint16,
+    torch.bfloat16: torch.uint16,
+}
 
 
 def gather(
@@ -22,7 +27,7 @@ def gather(
     """Return the features of some nodes.
 
     Args:
-        features: of all nodes: finite float32, float16 or bfloat16.
+        features: of all nodes: finite float64, float32, float16 or bfloat16.
         ids: of the nodes wanted.
         dtype: bfloat16 rounds float32 features to it, to the nearest, ties to even; they keep their
             type otherwise.

@@ -58,6 +58,7 @@ class MicrobatchLoader(NeighborLoader):
         edge_features: whether the encoder reads those of edges.
         seed_time: as of when all seeds are looked at, where sampling is temporal; default: the time
             of each node or edge.
+        features: of the nodes, by type, instead of the graph's.
     """
 
     def __init__(
@@ -71,9 +72,11 @@ class MicrobatchLoader(NeighborLoader):
         *,
         edge_features: bool = False,
         seed_time: int | None = None,
+        features: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.tasks, self.order, self.split, self.dtype = tasks, order, split, dtype
         self._store, self._edge_features, self._seed_time = store, edge_features, seed_time
+        self._features = features_of(store) if features is None else features
         self._topology = store.topology()
         if not store.is_heterogeneous:
             ((kind, csc),) = self._topology.edges.items()
@@ -130,9 +133,9 @@ class MicrobatchLoader(NeighborLoader):
         """Add the features of the nodes, and of the edges where the encoder reads them."""
         hetero = isinstance(batch, HeteroData)
         for kind in self._store.node_types:
-            part, features = batch[kind] if hetero else batch, self._store.features(kind)
-            if features is not None:
-                part["x"] = gather(features, part["n_id"].numpy(), self.dtype)
+            part = batch[kind] if hetero else batch
+            if kind in self._features:
+                part["x"] = gather(self._features[kind], part["n_id"].numpy(), self.dtype)
         for edge_type in self._store.edge_types if self._edge_features else ():
             part = batch[edge_type] if hetero else batch
             features = self._store.edge_features(edge_type)
@@ -210,6 +213,12 @@ class MicrobatchLoader(NeighborLoader):
             name: sum(num_targets(task, seeds[task.group], self.split) for seeds in parts)
             for name, task in self.tasks.items()
         }
+
+
+def features_of(store: GraphStore) -> dict[str, Tensor]:
+    """Return the features of the nodes of those types that have some."""
+    found = {kind: store.features(kind) for kind in store.node_types}
+    return {kind: features for kind, features in found.items() if features is not None}
 
 
 def _without_features(data: Data | HeteroData) -> Data | HeteroData:

@@ -127,6 +127,7 @@ def build_stream(
     edge_features: bool = False,
     section: str = "loader",
     seeds: Seeds | None = None,
+    features: Mapping[str, Tensor] | None = None,
 ) -> Stream:
     """Make the stream of one split of a graph.
 
@@ -144,6 +145,7 @@ def build_stream(
         edge_features: whether the encoder reads features of edges.
         section: of the configuration that `num_neighbors` stands in, for messages.
         seeds: of each group, in the order in which they are to come; default: what the tasks label.
+        features: of the nodes, by type, instead of the graph's.
 
     Raises:
         ConfigError: an option asks for what the graph has not, or the library behind `backend` is
@@ -185,6 +187,7 @@ def build_stream(
         dtype,
         edge_features=edge_features,
         seed_time=None if options.seed_time is None else options.seed_time[split],
+        features=features,
     )
     return Stream(loader, threads, options.prefetch, options.prefetch_bytes)
 
