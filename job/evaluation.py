@@ -5,6 +5,7 @@ round, in the order of the split, into metrics of their own. So the metrics are 
 process to the last bit, and all processes decide alike.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -19,7 +20,7 @@ from job.config import JobConfig
 from job.diagnosis import NONE, Diagnoses
 from job.gates import gate_shares, reset_gates
 from job.runtime import Runtime
-from job.scores import TaskScore
+from job.scores import Scores, TaskScore
 from mtl.collective import Collective
 from mtl.errors import ConfigError
 from mtl.graphs.store import GraphStore
@@ -29,7 +30,7 @@ from mtl.tasks.bound import BoundTask
 ROWS = 1 << 13
 
 
-Results = Mapping[str, Mapping[str, float]]
+Results = Mapping[str, Scores]
 
 
 @torch.no_grad()
@@ -39,7 +40,7 @@ def evaluate(
     collective: Collective,
     device: torch.device,
     diagnoses: Diagnoses = NONE,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Scores]:
     """Return `{task: {metric: value}}` over the split of the stream, the same on every process.
 
     Args:
@@ -70,7 +71,7 @@ def evaluate(
     return {name: score.compute() for name, score in scores.items()}
 
 
-def trivial(tasks: Mapping[str, BoundTask], split: str) -> dict[str, dict[str, float]]:
+def trivial(tasks: Mapping[str, BoundTask], split: str) -> dict[str, Scores]:
     """Return what predicting the training labels' statistics for everybody would reach."""
     results = {}
     for name, task in tasks.items():
@@ -83,9 +84,13 @@ def trivial(tasks: Mapping[str, BoundTask], split: str) -> dict[str, dict[str, f
 
 
 def mean_gain(results: Results, baseline: Results) -> float:
-    """Return the mean over tasks of `1 - loss / trivial loss`: 0 is worthless, 1 perfect."""
-    gains = [1 - results[t]["loss"] / max(baseline[t]["loss"], 1e-12) for t in results]
-    return sum(gains) / len(gains)
+    """Return the mean over tasks of `1 - loss / trivial loss`: 0 is worthless, 1 perfect.
+
+    Tasks without a loss there do not count; it is NaN where none has one.
+    """
+    known = [t for t in results if "loss" in results[t] and "loss" in baseline[t]]
+    gains = [1 - results[t]["loss"] / max(baseline[t]["loss"], 1e-12) for t in known]
+    return sum(gains) / len(gains) if gains else math.nan
 
 
 class Evaluation:
@@ -125,25 +130,26 @@ class Evaluation:
         """1 where a higher score is a better one, -1 where a lower one is."""
         return sign(self._select)
 
-    def run(
-        self, model: nn.Module, split: str, diagnoses: Diagnoses = NONE
-    ) -> dict[str, dict[str, float]]:
+    def run(self, model: nn.Module, split: str, diagnoses: Diagnoses = NONE) -> dict[str, Scores]:
         """Evaluate a model on a split; the same on every process."""
         inner, device = self._runtime.unwrap(model), self._runtime.device
         with self._runtime.clock("evaluation"):
             reset_gates(inner)
-            found: dict[str, dict[str, float]] = {}
+            found: dict[str, Scores] = {}
             for stream in self._streams(split):
                 found |= evaluate(inner, stream, self._runtime, device, diagnoses)
             self._gates[split] = gate_shares(inner, self._runtime)
             return {name: found[name] for name in self._tasks}
 
     def score(self, results: Results) -> float:
-        """Return what `evaluate.select` asks for, of results on the validation split."""
+        """Return what `evaluate.select` asks for, of results on the validation split.
+
+        It is NaN, which is never the best, where that is undefined.
+        """
         if self._select == "mean_gain":
             return mean_gain(results, self.baseline("val"))
         task, _, metric = self._select.partition("/")
-        return results[task][metric]
+        return results[task].get(metric, math.nan)
 
     def flat(self, split: str, results: Results) -> dict[str, float]:
         """Return results under the names of the tracker, with the mean gain of the split.
@@ -152,7 +158,8 @@ class Evaluation:
         """
         gain = mean_gain(results, self.baseline(split))
         gates = self._gates[split] if split == "val" else {}
-        return {**flatten(split, results), f"{split}/mean_gain": gain, **gates}
+        gains = {f"{split}/mean_gain": gain} if math.isfinite(gain) else {}
+        return {**flatten(split, results), **gains, **gates}
 
     def summary(
         self, model: nn.Module, splits: Sequence[str], diagnoses: Diagnoses = NONE
@@ -160,14 +167,18 @@ class Evaluation:
         """Return what a model reaches on splits, the last of which is the one that counts.
 
         Beside it stand the trivial predictor's results there, and the best scores that the labels'
-        noise allows where the graph knows them. Diagnoses are made of the last split.
+        noise allows where the graph knows them, and why metrics are undefined. Diagnoses are made
+        of the last split.
         """
-        metrics = flatten("trivial", self.baseline(splits[-1]))
+        trivial = self.baseline(splits[-1])
+        metrics, undefined = flatten("trivial", trivial), _reasons("trivial", trivial)
         for split in splits:
             watching = diagnoses if split == splits[-1] else NONE
-            metrics |= self.flat(split, self.run(model, split, watching))
+            results = self.run(model, split, watching)
+            metrics |= self.flat(split, results)
+            undefined |= _reasons(split, results)
         best = {name: dict(task.best) for name, task in self._tasks.items()}
-        return {"metrics": metrics, "best_reachable": best}
+        return {"metrics": metrics, "undefined": undefined, "best_reachable": best}
 
     def _streams(self, split: str) -> list[Stream]:
         """Return the passes over a split: tasks that mask features have one of their own."""
@@ -175,7 +186,13 @@ class Evaluation:
 
     def _check_select(self) -> None:
         task, _, metric = self._select.partition("/")
-        metrics = list(self.baseline("val").get(task, {}))
+        found = self.baseline("val").get(task, Scores())
+        if metric in found.undefined:
+            raise ConfigError(
+                f"evaluate.select: {self._select} is undefined in validation: "
+                f"{found.undefined[metric]}"
+            )
+        metrics = list(found)
         if self._select != "mean_gain" and metric not in metrics:
             allowed = ", ".join(f"{task}/{name}" for name in metrics)
             raise ConfigError(
@@ -211,6 +228,15 @@ def flatten(prefix: str, results: Results) -> dict[str, float]:
         f"{prefix}/{task}/{metric}": value
         for task, metrics in results.items()
         for metric, value in metrics.items()
+    }
+
+
+def _reasons(prefix: str, results: Results) -> dict[str, str]:
+    """Return `{PREFIX/TASK/METRIC: why it is undefined}`."""
+    return {
+        f"{prefix}/{task}/{metric}": why
+        for task, scores in results.items()
+        for metric, why in scores.undefined.items()
     }
 
 

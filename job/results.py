@@ -43,6 +43,7 @@ def show(summary: Mapping[str, Any], split: str, console: Console | None = None)
     Where the summary is of a training, where its time went stands above.
     """
     metrics: dict[str, float] = summary["metrics"]
+    undefined: dict[str, str] = summary.get("undefined", {})
     best: dict[str, dict[str, float]] = summary["best_reachable"]
     table = Table(title=f"{split} split", title_justify="left")
     for column in ("task", "metric"):
@@ -50,7 +51,7 @@ def show(summary: Mapping[str, Any], split: str, console: Console | None = None)
     for column in ("trivial baseline", "result", *["best reachable"] * any(best.values())):
         table.add_column(column, justify="right", style="bold" if column == "result" else None)
     for task, reachable in best.items():
-        keys = (key.split("/") for key in metrics)
+        keys = (key.split("/") for key in (*metrics, *undefined))
         names = list(
             dict.fromkeys(k[2] for k in keys if k[:2] in ([split, task], ["trivial", task]))
         )
@@ -65,6 +66,9 @@ def show(summary: Mapping[str, Any], split: str, console: Console | None = None)
     if "time" in summary:
         console.print(where_the_time_went(summary), highlight=False, soft_wrap=True)
     console.print(table)
+    for key, why in undefined.items():
+        if key.startswith(f"{split}/"):
+            console.print(f"{key.removeprefix(f'{split}/')} is undefined: {why}", soft_wrap=True)
     if (gates := gate_table(metrics)) is not None:
         console.print(gates)
 

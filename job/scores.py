@@ -1,9 +1,7 @@
 """evaluate: loss and metrics of one task over one split."""
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,7 +10,16 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from job.diagnosis import Diagnosis
+from mtl.tasks._metrics import UndefinedError
 from mtl.tasks.bound import BoundTask
+
+
+class Scores(dict[str, float]):
+    """Values of the metrics that have one; `undefined` says of the others why they have none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.undefined: dict[str, str] = {}
 
 
 class TaskScore:
@@ -38,22 +45,28 @@ class TaskScore:
         if self._diagnosis is not None:
             self._diagnosis.update(scores, target)
 
-    def compute(self) -> dict[str, float]:
-        """Return `loss` (mean over all labels) and every metric that is defined.
+    def compute(self) -> Scores:
+        """Return `loss` (mean over all labels) and every metric."""
+        scores = Scores()
+        metrics = {name: metric.compute for name, metric in self._metrics.items()}
+        for name, value_of in {"loss": self._loss, **metrics}.items():
+            try:
+                scores[name] = self._finite(value_of)
+            except UndefinedError as error:
+                scores.undefined[name] = str(error)
+        return scores
 
-        An area under a ROC curve, say, is not defined where a class has no example; torchmetrics
-        warns and gives 0, which nobody should read as a result.
-        """
-        values = {"loss": self._sum / (self._count or 1)}
-        for name, metric in self._metrics.items():
-            with _own_warnings() as caught:
-                try:
-                    value = float(metric.compute())
-                except (ValueError, IndexError):  # R2 of a single node, AUROC of a column unknown
-                    continue
-            if not caught:
-                values[name] = value
-        return values
+    def _loss(self) -> float:
+        return self._sum / self._count
+
+    def _finite(self, value_of: Callable[[], Tensor | float]) -> float:
+        """Return a value of known labels that is a number."""
+        if not self._count:
+            raise UndefinedError("no example has a label")
+        value = float(value_of())
+        if not math.isfinite(value):
+            raise UndefinedError(f"it comes to {value}: predictions are too large or not finite")
+        return value
 
 
 def _alone(metric: Metric) -> Metric:
@@ -69,19 +82,3 @@ def _alone(metric: Metric) -> Metric:
 
 def _never() -> bool:
     return False
-
-
-@contextmanager
-def _own_warnings() -> Iterator[list[str]]:
-    """Collect the warnings of this thread: others, such as MLflow's, have warnings of their own."""
-    caught: list[str] = []
-    this = threading.get_ident()
-
-    def collect(message: Warning | str, *_: object, **__: object) -> None:
-        if threading.get_ident() == this:
-            caught.append(str(message))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = collect
-        yield caught

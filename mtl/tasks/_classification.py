@@ -64,19 +64,15 @@ class Classification(LabelTask):
 
     def metrics(self, num_classes: int) -> "dict[str, Metric]":
         """Return accuracy and macro-F1; for two classes areas under the ROC and the PR curve."""
-        from torchmetrics.classification import (
-            MulticlassAccuracy,
-            MulticlassAUROC,
-            MulticlassF1Score,
-        )
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-        from mtl.tasks._metrics import PositiveAveragePrecision
+        from mtl.tasks._metrics import Area, precision_recall, roc, second_of_two
 
         metrics: dict[str, Metric] = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),
             "macro_f1": MulticlassF1Score(num_classes, average="macro"),
         }
         if num_classes == 2:
-            metrics["auroc"] = MulticlassAUROC(num_classes)
-            metrics["average_precision"] = PositiveAveragePrecision()
+            metrics["auroc"] = Area(roc, second_of_two)
+            metrics["average_precision"] = Area(precision_recall, second_of_two)
         return metrics

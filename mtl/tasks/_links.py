@@ -18,7 +18,14 @@ from mtl.graphs.store import GraphStore
 from mtl.graphs.topology import Bits, Csc
 from mtl.tasks import Statistics
 from mtl.tasks._hiding import Hiding
-from mtl.tasks._metrics import HitsAt, LinkAUROC, LinkAveragePrecision, ReciprocalRank
+from mtl.tasks._metrics import (
+    Area,
+    HitsAt,
+    ReciprocalRank,
+    edges_and_negatives,
+    precision_recall,
+    roc,
+)
 from mtl.tasks.bound import SPLITS, BoundTask, Seeds, split_of
 from mtl.tasks.link_prediction import LinkPrediction
 
@@ -114,8 +121,8 @@ class BoundLinks(BoundTask):
     def metrics(self) -> dict[str, Metric]:
         """Return areas under ROC and PR curve over edges and negatives, and ranks."""
         return {
-            "auroc": LinkAUROC(),
-            "average_precision": LinkAveragePrecision(),
+            "auroc": Area(roc, edges_and_negatives),
+            "average_precision": Area(precision_recall, edges_and_negatives),
             "mrr": ReciprocalRank(),
             **{f"hits_at_{k}": HitsAt(k) for k in self.task.hits},
         }

@@ -53,14 +53,12 @@ class Multilabel(LabelTask):
 
     def metrics(self, num_classes: int) -> "dict[str, Metric]":
         """Return macro AUROC, micro F1 and accuracy over all known labels."""
-        from torchmetrics.classification import (
-            MultilabelAccuracy,
-            MultilabelAUROC,
-            MultilabelF1Score,
-        )
+        from torchmetrics.classification import MultilabelAccuracy
+
+        from mtl.tasks._metrics import Area, MicroF1, each_class, roc
 
         return {
-            "auroc": MultilabelAUROC(num_classes, ignore_index=MISSING),
-            "micro_f1": MultilabelF1Score(num_classes, average="micro", ignore_index=MISSING),
+            "auroc": Area(roc, each_class),
+            "micro_f1": MicroF1(num_classes, average="micro", ignore_index=MISSING),
             "accuracy": MultilabelAccuracy(num_classes, average="micro", ignore_index=MISSING),
         }

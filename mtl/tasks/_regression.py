@@ -72,10 +72,12 @@ class Regression(LabelTask):
 
     def metrics(self, num_classes: int) -> "dict[str, Metric]":
         """Return R2, and the mean absolute and root mean squared error in the user's units."""
-        from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
+        from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
+
+        from mtl.tasks._metrics import VarianceExplained
 
         return {
-            "r2": R2Score(),
+            "r2": VarianceExplained(),
             "mae": MeanAbsoluteError(),
             "rmse": MeanSquaredError(squared=False),
         }
