@@ -1,5 +1,6 @@
 """Predict with a run: Parquet files with the user's own ids, written by all processes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def read(argv: list[str]) -> Wish:
     rest = [arg for arg in argv if arg.split("=", 1)[0] not in OWN or "=" not in arg]
     run_dir, out_dir = _places([arg for arg in rest if "=" not in arg])
     overrides = [arg for arg in rest if "=" in arg]
-    _check_options(overrides)
+    check_options(overrides, OWN)
     config = load([str(run_dir / "config.yaml"), *overrides])
     if config.loader.temporal and not config.loader.seed_time and "pairs" in assigned:
         raise ConfigError(
@@ -97,15 +98,15 @@ def _places(places: list[str]) -> tuple[Path, Path]:
     return run_dir, out_dir
 
 
-def _check_options(overrides: list[str]) -> None:
-    """Refuse a word that is neither an option of ours nor a section of the configuration."""
+def check_options(overrides: Sequence[str], own: Sequence[str]) -> None:
+    """Refuse a word that is neither an option of a command's own nor a section's key."""
     sections = [field.name for field in fields(JobConfig)]
     for override in overrides:
         name = override.split("=", 1)[0]
         if name.split(".")[0] not in sections:
             raise ConfigError(
-                f"{name}: no such option{nearest(name, [*OWN, *sections])} (allowed: "
-                f"{', '.join(OWN)}, and keys of {', '.join(sections)})"
+                f"{name}: no such option{nearest(name, [*own, *sections])} (allowed: "
+                f"{', '.join(own)}, and keys of {', '.join(sections)})"
             )
 
 
