@@ -6,7 +6,7 @@ examples nor how they are cut into chunks, nor how many processes there are, cha
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +54,14 @@ def diagnose(tasks: Mapping[str, BoundTask]) -> dict[str, Diagnosis]:
         for name, bound in tasks.items()
     }
     return {name: kind(tasks[name]) for name, kind in kinds.items() if kind is not None}
+
+
+def write_or_say(run_dir: Path, diagnoses: Diagnoses, say: Callable[[str], None]) -> None:
+    """Write diagnosis.json; where that fails, say so and go on."""
+    try:
+        write(run_dir, diagnoses)
+    except OSError as error:  # of a full disk: what a report is drawn from ends no training
+        say(f"warning: {run_dir / DIAGNOSIS} is not written: {error}")
 
 
 def write(run_dir: Path, diagnoses: Diagnoses) -> None:

@@ -1,7 +1,7 @@
 """report: the shapes of its charts: lines, bars, heat."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,12 +124,27 @@ def heat(
 def ticks(names: Sequence[str]) -> dict[str, Any]:
     """Write names on an axis whose places are 0, 1 ...; of very many none."""
     small = len(names) > MAX_TEXTS
-    shown = [short(name) for name in names] if len(names) <= MAX_TICKS else []
+    shown = shortened(names) if len(names) <= MAX_TICKS else []
     return {
         "tickvals": [*range(len(shown))],
         "ticktext": shown,
         "tickfont": {"size": 8 if small else 11},
     }
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Cut names to what fits beside a chart; what all of them begin and end with goes first."""
+    if len(names) > 1 and max(map(len, names)) > MAX_LETTERS:
+        begin, end = shared(names), shared([name[::-1] for name in names])
+        cut = [name[begin : len(name) - end] for name in names]
+        names = cut if all(cut) else names
+    return [short(name) for name in names]
+
+
+def shared(names: Sequence[str]) -> int:
+    """Return with how many letters all names begin alike."""
+    letters = zip(*names, strict=False)
+    return len([*takewhile(lambda these: len(set(these)) == 1, letters)])
 
 
 def short(name: str) -> str:

@@ -15,6 +15,8 @@ from job.yaml12 import parse as parse_yaml
 from mtl.errors import ConfigError
 
 MAX_POINTS = 200
+DRAWN = ("train/", "val/", "conflict/", "balance/")
+"""What metrics are read of a training: half of all, and it may be long."""
 FILES = ("config.yaml", "dataset.json", "metrics.jsonl", "summary.json")
 Points = list[tuple[int, float]]
 """Steps, and what was recorded there."""
@@ -86,7 +88,7 @@ def read_series(path: Path) -> dict[str, Points]:
     with path.open("rb") as file:
         for record in filter(None, map(parse, file)):
             for name, value in record.items():
-                if value is not None and name not in ("step", "time"):
+                if value is not None and name.startswith(DRAWN):
                     series[name].setdefault(record["step"], value)
     return {name: [*points.items()] for name, points in series.items()}
 

@@ -36,7 +36,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.checkpoint import Checkpoints
     from job.conflicts import draw_or_say
     from job.conversion import ConversionProgress
-    from job.diagnosis import diagnose, write
+    from job.diagnosis import diagnose, write_or_say
     from job.evaluation import Evaluation
     from job.initial import begin_with, freeze
     from job.meter import Meter
@@ -168,7 +168,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         summary.update(results, num_parameters=sizes)
         if rest := meter.end() | stepper.agreement.record():
             tracker.log(rest, progress.step)
-        runtime.on_main(lambda: write(config.run.dir, diagnoses))
+        runtime.on_main(lambda: write_or_say(config.run.dir, diagnoses, tracker.message))
         runtime.on_main(lambda: draw_or_say(config.run.dir, tracker.message))
     runtime.on_main(lambda: show(summary, "test"))
     if best is None:

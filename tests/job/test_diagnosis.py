@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 
-from job.diagnosis import diagnose, write
+from job.diagnosis import diagnose, write, write_or_say
 from job.diagnosis_classes import MAX_CLASSES, Classes
 from job.diagnosis_counts import NUM_BINS, Reliability, fine_edges
 from job.record import DIAGNOSIS
@@ -183,6 +183,15 @@ def test_bins_of_log_odds_rise_and_part_at_even_odds():
     edges = fine_edges()
     assert edges == sorted(edges)
     assert edges[len(edges) // 2] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_file_that_cannot_be_written_is_a_warning(tmp_path):
+    said = []
+    (tmp_path / DIAGNOSIS).mkdir()
+    write_or_say(tmp_path, {}, said.append)
+    (warning,) = said
+    assert warning.startswith("warning: ")
+    assert DIAGNOSIS in warning
 
 
 def test_the_file_is_small_and_read_back(tmp_path):

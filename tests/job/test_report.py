@@ -18,7 +18,7 @@ from job.page import Section
 from job.record import REPORT
 from job.report import draw_or_say, main
 from job.report_chances import area, calibration_error, called
-from job.report_charts import rebinned
+from job.report_charts import rebinned, shortened
 from job.report_results import text
 from job.report_run import read_series
 from job.yaml12 import render
@@ -218,10 +218,13 @@ def test_a_page_that_cannot_be_written_is_a_warning(tmp_path):
 
 
 def test_a_step_counts_as_it_was_recorded_first(tmp_path):
-    lines = [{"step": 1, "time": 0, "a": 1.0}, {"step": 2, "time": 0, "a": None, "b": 3.0}]
-    lines += [{"step": 1, "time": 0, "a": 2.0}]
+    lines = [
+        {"step": 1, "time": 0, "val/a": 1.0},
+        {"step": 2, "time": 0, "val/a": None, "train/b": 3.0},
+    ]
+    lines += [{"step": 1, "time": 0, "val/a": 2.0, "time/copy": 1.0}]
     (tmp_path / "m").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step"')
-    assert read_series(tmp_path / "m") == {"a": [(1, 1.0)], "b": [(2, 3.0)]}
+    assert read_series(tmp_path / "m") == {"val/a": [(1, 1.0)], "train/b": [(2, 3.0)]}
 
 
 @settings(deadline=None)
@@ -287,6 +290,14 @@ def test_every_rank_is_in_one_bar():
     assert bars.x[:4] == ("1", "2", "3-5", "6-10")
     assert bars.x[-1].endswith("101")
     assert sum(bars.y) == pytest.approx(100, abs=0.01)
+
+
+def test_long_names_lose_what_they_share():
+    long = [f"synset__{name}__synset" for name in ("agent", "mero_part", "m" * 30)]
+    assert shortened(long) == ["agent", "mero_part", "m" * 17 + "…"]
+    assert shortened(["class a", "class b"]) == ["class a", "class b"]
+    assert shortened(["a" * 20, "a" * 25]) == ["a" * 17 + "…"] * 2
+    assert shortened(["x" * 20]) == ["x" * 17 + "…"]
 
 
 @pytest.mark.parametrize(
