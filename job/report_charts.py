@@ -114,10 +114,10 @@ def heat(
                 textfont={"color": colour},
                 hoverinfo="skip",
             )
-    figure.update_xaxes(showgrid=False, title_text=titles[1], zeroline=False, **ticks(columns))
-    figure.update_yaxes(
-        autorange="reversed", showgrid=False, title_text=titles[0], zeroline=False, **ticks(rows)
-    )
+    look = {"showgrid": False, "zeroline": False, "title_standoff": 8}  # behind long names
+    below = ticks(columns) if len(columns) <= MAX_TEXTS else {"showticklabels": False}
+    figure.update_xaxes(title_text=titles[1], **look, **below)
+    figure.update_yaxes(title_text=titles[0], autorange="reversed", **look, **ticks(rows))
     return figure
 
 

@@ -87,7 +87,8 @@ def losses(run: Run, task: str) -> "Figure | None":
 
 def named(figure: "Figure") -> "Figure":
     """Name the lines above a chart."""
-    return figure.update_layout(showlegend=True, legend=LEGEND)
+    height = 290 + 10 * len(figure.data)  # for the rows of names
+    return figure.update_layout(showlegend=True, legend=LEGEND, height=height)
 
 
 def gradients(page: Page, run: Run, looks: Mapping[str, Style]) -> None:
