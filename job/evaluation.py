@@ -19,11 +19,13 @@ from job.comparison import sign
 from job.config import JobConfig
 from job.diagnosis import NONE, Diagnoses
 from job.gates import gate_shares, reset_gates
+from job.layerwise import Layers
 from job.runtime import Runtime
 from job.scores import Scores, TaskScore
 from mtl.collective import Collective
 from mtl.errors import ConfigError
 from mtl.graphs.store import GraphStore
+from mtl.loaders import ALL, neighbors_of
 from mtl.loaders.stream import Stream, build_stream
 from mtl.tasks.bound import BoundTask
 
@@ -116,7 +118,8 @@ class Evaluation:
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
         self._gates: dict[str, dict[str, float]] = {}
         make = stream_maker(config, runtime, config.evaluate.batch_size)
-        self._stream = cache(partial(make, store, tasks))
+        self._layers = Layers(config, store, tasks, make, runtime)
+        self._stream = cache(partial(self._layers.seeds, partial(make, store, tasks)))
         passes = [frozenset(n for n, t in tasks.items() if t.masks == m) for m in (False, True)]
         self._passes = [names for names in passes if names]
         self.baseline = cache(partial(trivial, tasks))
@@ -132,14 +135,28 @@ class Evaluation:
 
     def run(self, model: nn.Module, split: str, diagnoses: Diagnoses = NONE) -> dict[str, Scores]:
         """Evaluate a model on a split; the same on every process."""
+        return self._run(model, (split,), diagnoses)[split]
+
+    def _run(
+        self, model: nn.Module, splits: Sequence[str], diagnoses: Diagnoses
+    ) -> dict[str, dict[str, Scores]]:
+        """Evaluate on splits, of which the last is diagnosed; they share what layers hand on."""
         inner, device = self._runtime.unwrap(model), self._runtime.device
+        results = {}
         with self._runtime.clock("evaluation"):
             reset_gates(inner)
-            found: dict[str, Scores] = {}
-            for stream in self._streams(split):
-                found |= evaluate(inner, stream, self._runtime, device, diagnoses)
-            self._gates[split] = gate_shares(inner, self._runtime)
-            return {name: found[name] for name in self._tasks}
+            reader = self._layers.reader(
+                inner, [s for split in splits for s in self._streams(split)]
+            )
+            for split in splits:
+                watching = diagnoses if split == splits[-1] else NONE
+                found: dict[str, Scores] = {}
+                for stream in self._streams(split):
+                    found |= evaluate(reader(stream), stream, self._runtime, device, watching)
+                self._gates[split] = gate_shares(inner, self._runtime)
+                results[split] = {name: found[name] for name in self._tasks}
+                reset_gates(inner)
+        return results
 
     def score(self, results: Results) -> float:
         """Return what `evaluate.select` asks for, of results on the validation split.
@@ -172,9 +189,7 @@ class Evaluation:
         """
         trivial = self.baseline(splits[-1])
         metrics, undefined = flatten("trivial", trivial), _reasons("trivial", trivial)
-        for split in splits:
-            watching = diagnoses if split == splits[-1] else NONE
-            results = self.run(model, split, watching)
+        for split, results in self._run(model, splits, diagnoses).items():
             metrics |= self.flat(split, results)
             undefined |= _reasons(split, results)
         best = {name: dict(task.best) for name, task in self._tasks.items()}
@@ -205,7 +220,7 @@ def stream_maker(config: JobConfig, runtime: Runtime, batch_size: int) -> Callab
     options = config.evaluate
     loader = replace(
         config.loader,
-        num_neighbors=options.num_neighbors or config.loader.num_neighbors,
+        num_neighbors=neighbors_of(options.num_neighbors, config.loader.num_neighbors),
         batch_size=batch_size,
         global_batch_size=batch_size,  # the training split, too, each seed once
         rates={},
@@ -218,7 +233,7 @@ def stream_maker(config: JobConfig, runtime: Runtime, batch_size: int) -> Callab
         seed=config.run.seed,
         dtype=runtime.feature_dtype,
         edge_features=config.model.encoder.reads_edge_features,
-        section="evaluate" if options.num_neighbors else "loader",
+        section="evaluate" if options.num_neighbors not in (None, ALL) else "loader",
     )
 
 

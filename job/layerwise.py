@@ -6,7 +6,7 @@ stands in the tables.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,6 +118,9 @@ class Layers:
             print(
                 "evaluation: all neighbours, layer by layer over the whole graph", file=sys.stderr
             )
+        self._said: set[str] = set()
+        self.num_bytes = 0
+        """What the tables of the last computation took on the disk."""
         self._scratch_folder = config.evaluate.scratch
         self._holding_out = {
             f"{name} holds out": task
@@ -142,13 +145,13 @@ class Layers:
         reason = own_graph(stream)
         if reason is None:
             return stream
-        if self._runtime.is_main:
-            names = ", ".join(stream.loader.tasks)
-            print(f"{names}: all neighbours around each chunk by itself: {reason}", file=sys.stderr)
+        if self._runtime.is_main and reason not in self._said:
+            self._said.add(reason)
+            print(f"all neighbours around each chunk by itself: {reason}", file=sys.stderr)
         return make(**which)
 
     def reader(
-        self, model: nn.Module, streams: Sequence[Stream], *, show: bool = False
+        self, model: nn.Module, streams: Iterable[Stream], *, show: bool = False
     ) -> Callable[[Stream], nn.Module]:
         """Compute the layers, where some of the streams have seeds alone; return who reads each.
 
@@ -157,7 +160,7 @@ class Layers:
             streams: that are going to be read.
             show: how far it is.
         """
-        alone = [stream for stream in streams if self._is_alone(stream)]
+        alone = [stream for stream in streams if self._is_alone(stream)] if self._active else []
         if not alone:
             return lambda _: model
         was_training = model.training
@@ -182,6 +185,7 @@ class Layers:
             nodes = _seeds(streams, self._types[-1]) if last else {}
             stream = self._stream(layer, nodes, tables)
             tables, shapes = self._layer(layer, bottom, stream, nodes, shapes, scratch, show=show)
+        self.num_bytes = scratch.num_bytes
         assert tables is not None
         assert shapes is not None
         return tables, shapes
@@ -305,7 +309,7 @@ def _seeds(streams: Sequence[Stream], node_types: Sequence[str]) -> dict[str, np
         for task in stream.loader.tasks.values():
             for kind in task.node_types:
                 some = found[kind]
-                if task.owner == kind and some is not None:
+                if task.owner == kind and task.graph_ptr is None and some is not None:
                     some.append(stream.order.groups[task.group])
                 else:
                     found[kind] = None

@@ -126,6 +126,7 @@ def open_stream(
     job: Pass,
     segment: Segment,
     runtime: Runtime,
+    num_hops: int | None = None,
 ) -> Stream:
     """Make the stream of the chunks of a segment, as evaluation makes its own.
 
@@ -136,6 +137,7 @@ def open_stream(
         job: whose segment it is.
         segment: of the seeds.
         runtime: knows the cores and the precision.
+        num_hops: fewer than the encoder looks at, where the rest is known.
     """
     size = segment.chunk_size(config.evaluate.batch_size)
     links = {f"{n} holds out": t for n, t in trained.items() if isinstance(t, BoundLinks)}
@@ -145,4 +147,5 @@ def open_stream(
         split=segment.split,
         only=list(job.tasks),
         seeds={job.group: segment.ordered(size)},
+        num_hops=config.model.encoder.num_hops if num_hops is None else num_hops,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor
 
 from job.config import JobConfig
+from job.evaluation import stream_maker
+from job.layerwise import Layers, ReadModel
 from job.prediction import Part, Pass, Segment, open_stream
 from job.prediction_files import is_whole, part_path, write_part
 from job.progress import Progress
 from job.runtime import Runtime, StoppedError
 from mtl.graphs.store import GraphStore
-from mtl.loaders.stream import Batch
+from mtl.loaders.stream import Batch, Stream
 from mtl.models.multitask import MultiTaskModel
 from mtl.tasks.bound import BoundTask
 
@@ -48,6 +51,8 @@ class Parts:
     def compute(self, passes: Sequence[Pass]) -> None:
         """Compute what is missing; which that is, all processes agree on first.
 
+        A stop while layers are computed for all nodes ends the job at once: none is kept.
+
         Raises:
             StoppedError: a process was asked to stop.
         """
@@ -56,6 +61,11 @@ class Parts:
             for job in passes
             for segment, parts in job.parts(self._batch_size)
         ]
+        make = stream_maker(self._config, self._runtime, self._batch_size)
+        layers = Layers(self._config, self._store, self._tasks, make, self._runtime)
+        wanted = (self._open(job, segment, layers) for job, segment, parts in todo if parts)
+        reader = layers.reader(self._model, wanted, show=True)
+        self._runtime.defer_signals()
         num_chunks = sum(len(part.chunks) for *_, parts in todo for part in parts)
         progress = Progress("predict", num_chunks) if self._runtime.is_main else None
         if progress:
@@ -63,7 +73,9 @@ class Parts:
         done = 0
         try:
             for job, segment, parts in todo:
-                done = self._segment(job, segment, parts, progress, done)
+                if parts:
+                    stream = self._open(job, segment, layers)
+                    done = self._segment(job, stream, reader(stream), parts, progress, done)
         finally:
             if progress:
                 progress.stop()
@@ -80,23 +92,22 @@ class Parts:
     def _segment(
         self,
         job: Pass,
-        segment: Segment,
+        stream: Stream,
+        model: torch.nn.Module,
         parts: Sequence[Part],
         progress: Progress | None,
         done: int,
     ) -> int:
         """Compute parts of a segment, one a process at a time; return how many chunks are done."""
         runtime = self._runtime
-        if not parts:
-            return done
         width, rank = runtime.world_size, runtime.rank
         rounds = [parts[i : i + width] for i in range(0, len(parts), width)]
         mine = [some[rank] if rank < len(some) else None for some in rounds]
         numbers = [chunk for part in mine if part is not None for chunk in part.chunks]
-        with closing(self.batches(job, segment, numbers)) as batches:
+        with closing(_batches(job, stream, numbers)) as batches:
             for some, part in zip(rounds, mine, strict=True):
                 if part is not None:
-                    self._part(job, part, batches)
+                    self._part(job, part, batches, model)
                 done += sum(len(each.chunks) for each in some)
                 if progress:
                     progress.advance(done, len(some) * self._batch_size)
@@ -107,15 +118,24 @@ class Parts:
     def batches(
         self, job: Pass, segment: Segment, numbers: Sequence[int]
     ) -> Generator[tuple[np.ndarray, Batch]]:
-        """Yield the seeds and the batch of each chunk."""
-        if not numbers:
-            return
-        stream = open_stream(self._config, self._store, self._tasks, job, segment, self._runtime)
-        with closing(stream.microbatches(numbers)) as batches:
-            for number, batch in zip(numbers, batches, strict=True):
-                yield stream.order.microbatch(number)[job.group], batch
+        """Yield the seeds and the batch of each chunk, with the neighbours that it needs."""
+        if numbers:
+            yield from _batches(job, self._open(job, segment), numbers)
 
-    def _part(self, job: Pass, part: Part, batches: Iterator[tuple[np.ndarray, Batch]]) -> None:
+    def _open(self, job: Pass, segment: Segment, layers: Layers | None = None) -> Stream:
+        """Open the stream of a segment; of seeds alone where layers say so."""
+        make = partial(
+            open_stream, self._config, self._store, self._tasks, job, segment, self._runtime
+        )
+        return make() if layers is None else layers.seeds(make)
+
+    def _part(
+        self,
+        job: Pass,
+        part: Part,
+        batches: Iterator[tuple[np.ndarray, Batch]],
+        model: torch.nn.Module,
+    ) -> None:
         """Compute and write one part of each folder; a stop leaves it unwritten."""
         seeds: list[np.ndarray] = [np.empty(0, np.int64)]
         values = {
@@ -127,7 +147,7 @@ class Parts:
                 return
             its, batch = next(batches)
             seeds.append(its.astype(np.int64))
-            for name, found in self.values(job, batch).items():
+            for name, found in self.values(job, batch, model).items():
                 values[name].append(found)
         for name, columns in job.columns.items():
             path = part_path(self._out_dir / name, part.number)
@@ -135,11 +155,21 @@ class Parts:
                 write_part(path, columns.table(np.concatenate(seeds), torch.cat(values[name])))
 
     @torch.no_grad()
-    def values(self, job: Pass, batch: Batch) -> dict[str, Tensor]:
-        """Return what each folder holds of the seeds of a batch."""
+    def values(
+        self, job: Pass, batch: Batch, model: torch.nn.Module | None = None
+    ) -> dict[str, Tensor]:
+        """Return what each folder holds of the seeds of a batch.
+
+        Args:
+            job: whose batch it is.
+            batch: of its stream.
+            model: embeds the seeds, where it is not the model itself.
+        """
+        embedding = self._model if model is None else model
+        assert isinstance(embedding, MultiTaskModel | ReadModel)
         batch = batch.to(self._runtime.device)
         with self._runtime.autocast():
-            embeddings = self._model.embed(batch)
+            embeddings = embedding.embed(batch)
             predictions = self._model.read(embeddings, batch)
         rows = batch.rows[next(iter(job.tasks))]
         found = {}
@@ -148,3 +178,11 @@ class Parts:
             values = predictions[task] if kind is None else embeddings[task][kind][rows]
             found[name] = values.to("cpu", self._runtime.dtype)
         return found
+
+
+def _batches(
+    job: Pass, stream: Stream, numbers: Sequence[int]
+) -> Generator[tuple[np.ndarray, Batch]]:
+    with closing(stream.microbatches(numbers)) as batches:
+        for number, batch in zip(numbers, batches, strict=True):
+            yield stream.order.microbatch(number)[job.group], batch

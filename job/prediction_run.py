@@ -62,7 +62,6 @@ def predict(wish: "Wish", runtime: Runtime) -> None:
     about = {"run": str(wish.run_dir), "checkpoint": folder.name, "graph": store.fingerprint}
     passes = build_passes(wish, store, tasks, about)
     runtime.on_main(lambda: claim(wish.out_dir, options))
-    runtime.defer_signals()
     Parts(wish.config, wish.out_dir, store, tasks, model, runtime).compute(passes)
     runtime.on_main(lambda: _say(wish.out_dir, passes))
 
