@@ -127,6 +127,12 @@ def timed(described: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
+def whole(described: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate with all neighbours, layer by layer."""
+    described["config"]["evaluate"]["num_neighbors"] = "all"
+    return described
+
+
 CASES = {
     **{
         "-".join(mix): case(
@@ -143,8 +149,8 @@ CASES = {
         for i, (encoder, sharing) in enumerate(ARCHITECTURES)
     },
     **{
-        f"market-{encoder}-{sharing}": case(
-            MARKET_TASKS, MARKET, encoder, sharing, BATCHES[i % len(BATCHES)]
+        f"market-{encoder}-{sharing}": whole(
+            case(MARKET_TASKS, MARKET, encoder, sharing, BATCHES[i % len(BATCHES)])
         )
         for i, (encoder, sharing) in enumerate(
             [

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from job.clock import Clock, CpuTimer
-from job.config import JobConfig, read
+from job.config import CONFIGS, JobConfig, load, read
 from job.evaluation import Evaluation, stream_maker
 from job.layerwise import Layers, ReadModel, own_graph
 from job.scratch import Scratch
@@ -39,6 +39,7 @@ SHOP_TASKS = {
     "interests": {"type": "node_multilabel", "node_type": "user", "label": "interests"},
     "buys": {"type": "link_prediction", "edge_type": "user__buys__item"},
 }
+EDGE_TASKS = ("edge_classification", "edge_regression", "edge_multilabel")
 WITHOUT_GRAPH = ["mlp"]
 ENCODERS = [kind for kind in Encoder.types() if kind not in WITHOUT_GRAPH]
 
@@ -91,14 +92,16 @@ def config_of(
 class Opened:
     """A graph, its tasks, an untrained model, and both ways to evaluate it."""
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, dtype=torch.float64, without=()) -> None:
         self.config, self.runtime = config, Runtime()
+        self.runtime.dtype = dtype
         self.store = open_graph(config.graph)
-        self.tasks = bind_tasks(config.tasks, self.store)
+        tasks = {name: task for name, task in config.tasks.items() if task.type not in without}
+        self.tasks = bind_tasks(tasks, self.store)
         torch.manual_seed(0)
         edge_types = message_types(config.loader.num_neighbors, self.store.edge_types)
         model = build_model(config.model, self.store, self.tasks, edge_types)
-        self.model: MultiTaskModel = model.double().eval()
+        self.model: MultiTaskModel = model.to(dtype).eval()
         make = stream_maker(config, self.runtime, config.evaluate.batch_size)
         self.layers = Layers(config, self.store, self.tasks, make, self.runtime)
         self.make = partial(make, self.store, self.tasks)
@@ -217,3 +220,25 @@ def test_a_table_keeps_what_is_written(dtype, tmp_path):
 def test_another_word_than_all_is_refused():
     with pytest.raises(ConfigError, match=r"evaluate.num_neighbors: .*must be all, a list"):
         config_of(CUSTOMERS, CUSTOMER_TASKS, num_neighbors="every")
+
+
+REAL = {"cora_topic": ".", "photo": ".", "oewn": "oewn"}
+ON_REAL = [(g, e) for g in REAL for e in ENCODERS if g != "oewn" or e != "gcn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [pytest.param(*p, marks=[pytest.mark.soak] * (p != ("cora_topic", "gcn"))) for p in ON_REAL],
+)
+def test_layers_of_real_graphs_give_what_the_whole_graph_gives_in_one_batch(
+    name, encoder, shared_data
+):
+    root = f"graph.root={shared_data / REAL[name]}"
+    model = f"model.encoder={{type: {encoder}, num_layers: 2}}"
+    options = [str(CONFIGS / f"{name}.yaml"), root, model, "model.dim=32"]
+    one = Opened(load([*options, "evaluate.num_neighbors=all"]), torch.float32, EDGE_TASKS)
+    all_at_once = ["evaluate.num_neighbors=[-1,-1]", "evaluate.batch_size=10000000"]
+    whole = Opened(load([*options, *all_at_once]), torch.float32, EDGE_TASKS)
+    found, expected = one.outputs(), whole.expected()
+    for task, values in expected.items():
+        torch.testing.assert_close(found[task], values, rtol=1e-5, atol=1e-5)
