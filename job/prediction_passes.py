@@ -56,7 +56,8 @@ def build_passes(
             passes[group] = Pass(asked, written | columns.pop(group, {}), parts)
     for kind, written in columns.items():  # nodes that no task of the wish predicts something of
         name = NODES.format(kind)
-        reader = ask_nodes(next(iter(tasks.values())), kind, name)
+        unmasked = next(task for task in tasks.values() if not task.masks)
+        reader = ask_nodes(unmasked, kind, name)
         every = segments([], store.num_nodes(kind), "all")
         passes[kind] = Pass({name: reader}, written, every)
     links = {n: task for n in wish.tasks if isinstance(task := tasks[n], BoundLinks)}
