@@ -16,12 +16,12 @@ from torch import nn
 from torch_geometric.data import Data
 
 from job.comparison import sign
+from job.confidence import Sample, intervals
 from job.config import JobConfig
-from job.diagnosis import NONE, Diagnoses
 from job.gates import gate_shares, reset_gates
 from job.layerwise import Layers
 from job.runtime import Runtime
-from job.scores import Scores, TaskScore
+from job.scores import Scores, TaskScore, Watcher
 from mtl.collective import Collective
 from mtl.errors import ConfigError
 from mtl.graphs.store import GraphStore
@@ -30,9 +30,8 @@ from mtl.loaders.stream import Stream, build_stream
 from mtl.tasks.bound import BoundTask
 
 ROWS = 1 << 13
-
-
 Results = Mapping[str, Scores]
+NONE: Mapping[str, Watcher] = {}
 
 
 @torch.no_grad()
@@ -41,7 +40,7 @@ def evaluate(
     stream: Stream,
     collective: Collective,
     device: torch.device,
-    diagnoses: Diagnoses = NONE,
+    watchers: Mapping[str, Watcher] = NONE,
 ) -> dict[str, Scores]:
     """Return `{task: {metric: value}}` over the split of the stream, the same on every process.
 
@@ -50,10 +49,10 @@ def evaluate(
         stream: of the split.
         collective: the processes that share the split out.
         device: of the model.
-        diagnoses: get what the metrics get.
+        watchers: get what the metrics get.
     """
     tasks = stream.loader.tasks
-    scores = {name: TaskScore(task, diagnoses.get(name)) for name, task in tasks.items()}
+    scores = {name: TaskScore(task, watchers.get(name)) for name, task in tasks.items()}
     was_training = model.training
     model.eval()
     for chunks, batch in _rounds(stream, collective):
@@ -116,6 +115,7 @@ class Evaluation:
         runtime: Runtime,
     ) -> None:
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
+        self._options, self._seed = config.evaluate, config.run.seed
         self._gates: dict[str, dict[str, float]] = {}
         make = stream_maker(config, runtime, config.evaluate.batch_size)
         self._layers = Layers(config, store, tasks, make, runtime)
@@ -133,14 +133,14 @@ class Evaluation:
         """1 where a higher score is a better one, -1 where a lower one is."""
         return sign(self._select)
 
-    def run(self, model: nn.Module, split: str, diagnoses: Diagnoses = NONE) -> dict[str, Scores]:
+    def run(self, model: nn.Module, split: str) -> dict[str, Scores]:
         """Evaluate a model on a split; the same on every process."""
-        return self._run(model, (split,), diagnoses)[split]
+        return self._run(model, (split,), NONE)[split]
 
     def _run(
-        self, model: nn.Module, splits: Sequence[str], diagnoses: Diagnoses
+        self, model: nn.Module, splits: Sequence[str], watchers: Mapping[str, Watcher]
     ) -> dict[str, dict[str, Scores]]:
-        """Evaluate on splits, of which the last is diagnosed; they share what layers hand on."""
+        """Evaluate on splits, of which the last is watched; they share what layers hand on."""
         inner, device = self._runtime.unwrap(model), self._runtime.device
         results = {}
         with self._runtime.clock("evaluation"):
@@ -149,7 +149,7 @@ class Evaluation:
                 inner, [s for split in splits for s in self._streams(split)]
             )
             for split in splits:
-                watching = diagnoses if split == splits[-1] else NONE
+                watching = watchers if split == splits[-1] else NONE
                 found: dict[str, Scores] = {}
                 for stream in self._streams(split):
                     found |= evaluate(reader(stream), stream, self._runtime, device, watching)
@@ -179,21 +179,27 @@ class Evaluation:
         return {**flatten(split, results), **gains, **gates}
 
     def summary(
-        self, model: nn.Module, splits: Sequence[str], diagnoses: Diagnoses = NONE
+        self, model: nn.Module, splits: Sequence[str], watchers: Mapping[str, Watcher] = NONE
     ) -> dict[str, Any]:
         """Return what a model reaches on splits, the last of which is the one that counts.
 
         Beside it stand the trivial predictor's results there, and the best scores that the labels'
-        noise allows where the graph knows them, and why metrics are undefined. Diagnoses are made
-        of the last split.
+        noise allows where the graph knows them, why metrics are undefined, and on the main process
+        the intervals that `evaluate.confidence` asks for. Watchers see the last split.
         """
-        trivial = self.baseline(splits[-1])
+        trivial, last, options = self.baseline(splits[-1]), splits[-1], self._options
         metrics, undefined = flatten("trivial", trivial), _reasons("trivial", trivial)
-        for split, results in self._run(model, splits, diagnoses).items():
+        samples = {n: Sample(t, watchers.get(n)) for n, t in self._tasks.items()}
+        level = options.confidence if self._runtime.is_main else None
+        for split, results in self._run(model, splits, samples if level else watchers).items():
             metrics |= self.flat(split, results)
             undefined |= _reasons(split, results)
         best = {name: dict(task.best) for name, task in self._tasks.items()}
-        return {"metrics": metrics, "undefined": undefined, "best_reachable": best}
+        summary = {"metrics": metrics, "undefined": undefined, "best_reachable": best}
+        if level is not None:
+            draws, beat = options.resamples, self._runtime.beat
+            summary["confidence"] = intervals(samples, last, level, draws, self._seed, beat)
+        return summary
 
     def _streams(self, split: str) -> list[Stream]:
         """Return the passes over a split: tasks that mask features have one of their own."""

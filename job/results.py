@@ -44,6 +44,7 @@ def show(summary: Mapping[str, Any], split: str, console: Console | None = None)
     """
     metrics: dict[str, float] = summary["metrics"]
     undefined: dict[str, str] = summary.get("undefined", {})
+    confidence: dict[str, tuple[float, float]] = summary.get("confidence", {})
     best: dict[str, dict[str, float]] = summary["best_reachable"]
     table = Table(title=f"{split} split", title_justify="left")
     for column in ("task", "metric"):
@@ -58,6 +59,8 @@ def show(summary: Mapping[str, Any], split: str, console: Console | None = None)
         for name in sorted(names, key=lambda name: name not in reachable):
             values = [metrics.get(f"{prefix}/{task}/{name}") for prefix in ("trivial", split)]
             cells = ["undefined" if value is None else f"{value:.3f}" for value in values]
+            if interval := confidence.get(f"{split}/{task}/{name}"):
+                cells[1] += " ({:.3f} to {:.3f})".format(*interval)
             cells += [f"{reachable[name]:.3f}"] if name in reachable else []
             if name != "loss":
                 table.add_row(task, name, *cells)

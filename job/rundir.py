@@ -31,6 +31,8 @@ MAY_CHANGE = (
     "train.profile",
     "train.timeout_seconds",
     "evaluate.patience",
+    "evaluate.confidence",
+    "evaluate.resamples",
     "checkpoint",
     "track",
     "cluster",

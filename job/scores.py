@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 
-from job.diagnosis import Diagnosis
 from mtl.tasks._metrics import UndefinedError
 from mtl.tasks.bound import BoundTask
 
@@ -22,12 +22,20 @@ class Scores(dict[str, float]):
         self.undefined: dict[str, str] = {}
 
 
+class Watcher(Protocol):
+    """What else looks at the predictions of a task."""
+
+    def update(
+        self, scores: Float[Tensor, "seeds ..."], target: Shaped[Tensor, "seeds ..."]
+    ) -> None:
+        """Take the scores of some seeds, as metrics read them, and what they should be."""
+
+
 class TaskScore:
     """Loss and metrics of one task over one split."""
 
-    def __init__(self, bound: BoundTask, diagnosis: Diagnosis | None = None) -> None:
-        self.bound, self._diagnosis = bound, diagnosis
-        self._metrics = {n: _alone(metric) for n, metric in bound.metrics().items()}
+    def __init__(self, bound: BoundTask, watcher: Watcher | None = None) -> None:
+        self.bound, self._watcher, self._metrics = bound, watcher, metrics_of(bound)
         self._sum, self._count = 0.0, 0.0
 
     def update(self, prediction: Float[Tensor, "rows outputs"], seeds: np.ndarray) -> None:
@@ -42,8 +50,8 @@ class TaskScore:
         scores = bound.scores(prediction)
         for metric in self._metrics.values():
             metric.update(scores, target)
-        if self._diagnosis is not None:
-            self._diagnosis.update(scores, target)
+        if self._watcher is not None:
+            self._watcher.update(scores, target)
 
     def compute(self) -> Scores:
         """Return `loss` (mean over all labels) and every metric."""
@@ -67,6 +75,11 @@ class TaskScore:
         if not math.isfinite(value):
             raise UndefinedError(f"it comes to {value}: predictions are too large or not finite")
         return value
+
+
+def metrics_of(bound: BoundTask) -> dict[str, Metric]:
+    """Return fresh metrics of a task, in float64, by name."""
+    return {name: _alone(metric) for name, metric in bound.metrics().items()}
 
 
 def _alone(metric: Metric) -> Metric:
