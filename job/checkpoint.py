@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from mtl.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from job.state import Snapshot, TrainState
 
+BEAT_SECONDS = 1.0
+
 
 class Checkpoints:
     """The checkpoints of one run directory.
@@ -32,6 +34,7 @@ class Checkpoints:
         options: the `checkpoint:` section.
         graph: fingerprint of the graph; a checkpoint of another one is refused.
         say: tells people of what is damaged, or could not be written.
+        beat: is called again and again while a checkpoint is waited for.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Checkpoints:
         options: Checkpoint,
         graph: str,
         say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.options, self.graph, self.say = (
             run_dir / "checkpoints",
@@ -47,6 +51,7 @@ class Checkpoints:
             graph,
             say,
         )
+        self._beat = beat
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -64,6 +69,9 @@ class Checkpoints:
         writing, self._writing = self._writing, None
         if writing is None:
             return
+        while not writing.done():
+            wait([writing], timeout=BEAT_SECONDS)
+            self._beat()
         try:
             writing.result()
         except OSError as error:

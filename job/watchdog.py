@@ -45,6 +45,8 @@ class Sign:
 
     count: int
     """Exchanges with all others that it has come to."""
+    beats: int
+    """How often it has gone on."""
     number: int
     """Signs given."""
     pid: int
@@ -66,7 +68,7 @@ class Watchdog:
     def __init__(self, store: Store, rank: int, world_size: int, seconds: float) -> None:
         self._store, self._rank, self._world_size = store, rank, world_size
         self._seconds, self._interval = seconds, min(seconds / 4, 5.0)
-        self._count, self._number, self._last = 0, 0, time.monotonic()
+        self._count, self._beats, self._number, self._last = 0, 0, 0, time.monotonic()
         self._main = threading.main_thread().ident
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -87,6 +89,7 @@ class Watchdog:
 
     def beat(self) -> None:
         """Say that this process goes on."""
+        self._beats += 1
         self._last = time.monotonic()
 
     def _watch(self) -> None:
@@ -102,7 +105,8 @@ class Watchdog:
 
     def _tell(self) -> None:
         self._number += 1
-        sign = Sign(self._count, self._number, os.getpid(), socket.gethostname(), self._stack())
+        place = os.getpid(), socket.gethostname(), self._stack()
+        sign = Sign(self._count, self._beats, self._number, *place)
         _answer(lambda: self._store.set(KEY.format(self._rank), json.dumps(asdict(sign))))
 
     def _stack(self) -> str:
@@ -116,8 +120,11 @@ class Watchdog:
             time.sleep(self._interval / 2)
             self._tell()
         now = self._signs()
+        others = {rank: sign.beats for rank, sign in now.items() if rank != self._rank}
+        if any(beats != before[rank].beats for rank, beats in others.items() if rank in before):
+            self._last = time.monotonic()  # who is waited for is at work
         if self._over.is_set() or time.monotonic() - self._last < self._seconds:
-            return  # it went on after all
+            return
         text, frozen = report(before, now, self._rank, self._world_size, self._seconds)
         print(text, file=sys.stderr, flush=True)
         host = socket.gethostname()

@@ -1,17 +1,21 @@
 """Who is missing where nothing moves, of what the processes last said of themselves."""
 
+import os
+import threading
+import time
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.watchdog import Sign, report
+from job.watchdog import TIMED_OUT, Sign, Watchdog, report
 
 ALIVE = st.lists(st.integers(0, 5), min_size=2, max_size=6)
 
 
 def signs(counts: list[int], number: int) -> dict[int, Sign]:
-    return {r: Sign(c, number, 100 + r, "node", f"stack of {r}\n") for r, c in enumerate(counts)}
+    return {r: Sign(c, 0, number, 100 + r, "node", f"stack of {r}\n") for r, c in enumerate(counts)}
 
 
 @given(ALIVE, st.data())
@@ -49,3 +53,44 @@ def test_who_never_gave_a_sign_is_named_too() -> None:
 def test_the_process_that_reports_is_never_the_frozen_one() -> None:
     one = signs([1, 1], 1)
     assert report(one, one, 1, 2, 5)[1] == [0]
+
+
+class Memory(dict[str, str]):
+    """A store of one process."""
+
+    def set(self, key: str, value: str) -> None:
+        self[key] = value
+
+    def get(self, key: str) -> bytes:  # type: ignore[override]
+        return self[key].encode()
+
+    def check(self, keys: list[str]) -> bool:
+        return all(key in self for key in keys)
+
+
+def test_who_waits_for_one_that_is_at_work_goes_on_waiting_and_then_no_longer(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    ended = threading.Event()
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+    store = Memory()
+    waiting, working = (Watchdog(store, rank, 2, 0.4) for rank in range(2))
+    for watchdog in (waiting, working):
+        watchdog.start()
+    waiting.exchange()
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        working.beat()
+        time.sleep(0.02)
+    assert codes == []
+    assert ended.wait(10)
+    for watchdog in (waiting, working):
+        watchdog.stop()
+    assert set(codes) == {TIMED_OUT}
+    assert "the others wait for process 1 " in capfd.readouterr().err
