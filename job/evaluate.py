@@ -23,7 +23,7 @@ Print the metrics of a trained run. It evaluates as the run itself did, so the n
   checkpoint=best|last|STEP     default best
   json=FILE                     writes metrics, and why some are undefined, for scripts
   key.path=value                changes the configuration, as in training:
-                                evaluate.num_neighbors=[-1,-1] takes all neighbours
+                                evaluate.num_neighbors=all takes all neighbours
 """
 OWN = ("split", "checkpoint", "json")
 SPLITS = ("train", "val", "test")

@@ -24,7 +24,7 @@ command goes on where it was stopped; every number of processes writes the same 
   pairs=FILE.parquet|FILE.csv   pairs of ids (columns src, dst) that link prediction scores
   graph.path=FOLDER             another graph with the same types and features (job/prepare.py)
   key.path=value                changes the run's configuration, as in training:
-                                evaluate.batch_size=4096, evaluate.num_neighbors=[-1,-1]
+                                evaluate.batch_size=4096, evaluate.num_neighbors=all
 """
 SPLITS = ("all", "train", "val", "test")
 OWN = ("tasks", "split", "checkpoint", "embeddings", "pairs", "graph.path")
