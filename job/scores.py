@@ -36,7 +36,7 @@ class TaskScore:
 
     def __init__(self, bound: BoundTask, watcher: Watcher | None = None) -> None:
         self.bound, self._watcher, self._metrics = bound, watcher, metrics_of(bound)
-        self._sum, self._count = 0.0, 0.0
+        self._sum, self._count, self._moderate = 0.0, 0.0, True
 
     def update(self, prediction: Float[Tensor, "rows outputs"], seeds: np.ndarray) -> None:
         """Take predictions for seeds that the task reads."""
@@ -45,6 +45,7 @@ class TaskScore:
         bound, target, prediction = self.bound, self.bound.targets(seeds), prediction.double()
         if target.is_floating_point():
             target = target.double()  # torchmetrics adds up squares, in the type of its arguments
+        self._moderate = self._moderate and math.isfinite(float(prediction.square().sum()))
         self._sum += float(bound.loss_sum(prediction, target))
         self._count += bound.count(seeds)
         scores = bound.scores(prediction)
@@ -59,7 +60,7 @@ class TaskScore:
         metrics = {name: metric.compute for name, metric in self._metrics.items()}
         for name, value_of in {"loss": self._loss, **metrics}.items():
             try:
-                scores[name] = self._finite(value_of)
+                scores[name] = self._finite(name, value_of)
             except UndefinedError as error:
                 scores.undefined[name] = str(error)
         return scores
@@ -67,11 +68,13 @@ class TaskScore:
     def _loss(self) -> float:
         return self._sum / self._count
 
-    def _finite(self, value_of: Callable[[], Tensor | float]) -> float:
+    def _finite(self, name: str, value_of: Callable[[], Tensor | float]) -> float:
         """Return a value of known labels that is a number."""
         if not self._count:
             raise UndefinedError("no example has a label")
         value = float(value_of())
+        bug = math.isnan(value) and self._moderate
+        assert not bug, f"{self.bound.name}/{name} is NaN, but no prediction is"
         if not math.isfinite(value):
             raise UndefinedError(f"it comes to {value}: predictions are too large or not finite")
         return value

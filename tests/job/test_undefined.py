@@ -62,6 +62,24 @@ def test_what_is_not_finite_has_no_value():
     assert found.undefined["rmse"] == "it comes to inf: predictions are too large or not finite"
 
 
+def test_a_prediction_that_is_no_number_leaves_no_value():
+    bound = bind("regression", "value")
+    score, seeds = TaskScore(bound), bound.seeds("test")
+    score.update(torch.full((len(seeds), 1), torch.nan), seeds)
+    found = score.compute()
+    assert not found
+    assert all("it comes to nan" in why for why in found.undefined.values())
+
+
+def test_a_metric_that_makes_nan_of_numbers_is_a_bug(monkeypatch):
+    bound = bind("regression", "value")
+    score, seeds = TaskScore(bound), bound.seeds("test")
+    score.update(torch.zeros(len(seeds), 1), seeds)
+    monkeypatch.setattr(score._metrics["r2"], "compute", lambda: torch.tensor(torch.nan))
+    with pytest.raises(AssertionError, match="value/r2 is NaN, but no prediction is"):
+        score.compute()
+
+
 def test_a_task_without_a_loss_does_not_count_in_the_mean_gain():
     known, empty = Scores(), Scores()
     known["loss"] = 1.0
