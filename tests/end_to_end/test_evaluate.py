@@ -63,6 +63,17 @@ def test_a_checkpoint_is_chosen_by_its_step(run, evaluate):
     assert last != evaluate(f"checkpoint={steps[0]}")["metrics"]
 
 
+def test_a_checkpoint_has_the_validation_that_its_epoch_had(run, evaluate):
+    folder = run / "runs" / "smoke"
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for step in (int(path.name[5:]) for path in (folder / "checkpoints").iterdir()):
+        options = ["split=val", f"checkpoint={step}", "evaluate.confidence=null"]
+        found = evaluate(*options)["metrics"]
+        (then,) = (r for r in records if r["step"] == step and "val/mean_gain" in r)
+        validated = {k: v for k, v in then.items() if k.startswith("val/")}
+        assert {k: v for k, v in found.items() if k.startswith("val/")} == validated
+
+
 @pytest.mark.parametrize(
     ("option", "answer"),
     [
