@@ -108,8 +108,8 @@ class Evaluate(Options):
     """Level of the intervals beside the final metrics, such as 0.95: the examples of the test split
     are drawn anew (bootstrap). null computes none."""
     resamples: Annotated[int, Field(ge=20)] = 200
-    """How often they are drawn anew. For 100,000 examples 200 draws take some seconds (r2) to a
-    minute (areas of many columns) a task."""
+    """How often they are drawn anew. For 100,000 examples 200 draws take a second (regression)
+    to two minutes (edges among 100 candidates) a task."""
 
 
 @dataclass(frozen=True, kw_only=True)
