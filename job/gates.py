@@ -6,10 +6,9 @@ import torch
 from rich.table import Table
 from torch import nn
 
+from job.record import GATE
 from mtl.collective import Collective
 from mtl.models.sharing._gate import Gate
-
-PREFIX = "gate"
 
 
 def reset_gates(model: nn.Module) -> None:
@@ -31,13 +30,13 @@ def gate_shares(model: nn.Module, collective: Collective) -> dict[str, float]:
     for gate, numbers in zip(gates, torch.split(summed, [len(m) for m in mine]), strict=True):
         means = numbers[:-1] / numbers[-1].clamp(min=1)
         for choice, mean in zip(gate.choices, means.tolist(), strict=True):
-            shares[f"{PREFIX}/{gate.task}/{choice}"] = mean
+            shares[f"{GATE}/{gate.task}/{choice}"] = mean
     return shares
 
 
 def gate_table(metrics: Mapping[str, float]) -> Table | None:
     """Return a table of tasks and what they choose from; None where there is nothing to show."""
-    cells = {key: value for key, value in metrics.items() if key.startswith(f"{PREFIX}/")}
+    cells = {key: value for key, value in metrics.items() if key.startswith(f"{GATE}/")}
     if not cells:
         return None
     parts = [key.split("/", 2)[1:] for key in cells]
@@ -49,7 +48,7 @@ def gate_table(metrics: Mapping[str, float]) -> Table | None:
     for task in tasks:
         table.add_column(task, justify="right")
     for choice in choices:
-        found = (cells.get(f"{PREFIX}/{task}/{choice}") for task in tasks)
+        found = (cells.get(f"{GATE}/{task}/{choice}") for task in tasks)
         table.add_row(choice, *("" if value is None else f"{value:.2f}" for value in found))
     return table
 

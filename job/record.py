@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+GATE = "gate"
+"""What the metrics begin with that say what each task hears of."""
 PICTURE = "conflicts.png"
 DIAGNOSIS = "diagnosis.json"
 REPORT = "report.html"

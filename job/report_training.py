@@ -8,8 +8,8 @@ import numpy as np
 from job.comparison import sign
 from job.comparison_charts import cosines
 from job.conflicts import NORM, SHARE, WEIGHT, mean_cosines
-from job.gates import PREFIX
 from job.page import GREY, Page, Section, Style
+from job.record import GATE
 from job.report_charts import LEGEND, THIN, bars, heat, lines, short
 from job.report_run import Points, Run, below
 
@@ -124,7 +124,7 @@ def longest(series: Mapping[str, Points]) -> int:
 
 def gates(page: Page, run: Run) -> None:
     """Show what each task hears of, where the model has gates."""
-    found = {tuple(key.split("/", 1)): v for key, v in below(run.metrics, f"{PREFIX}/").items()}
+    found = {tuple(key.split("/", 1)): v for key, v in below(run.metrics, f"{GATE}/").items()}
     if not found:
         return
     tasks, choices = (list(dict.fromkeys(part)) for part in zip(*found, strict=True))

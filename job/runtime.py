@@ -92,6 +92,8 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
         main(argv)
     except BaseException as error:
         code, message = _ending(error)
+    for name in SIGNALS:  # torchrun ends all processes as soon as one has gone
+        signal.signal(name, lambda *_: os._exit(code))
     _say(message, common=code in COMMON_CODES)
     sys.stdout.flush()
     sys.stderr.flush()
