@@ -74,7 +74,8 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Begin to watch; from here on the others know who this is."""
+        self._tell()
         self._last = time.monotonic()
         self._thread.start()
 
