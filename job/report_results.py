@@ -22,7 +22,9 @@ def results(page: Page, run: Run, singles: Sequence[Run], looks: Mapping[str, St
     reachable = run.summary["best_reachable"]
     heads = ["task", "metric", "trivial"]
     heads += ["trained alone"] * bool(singles) + ["result"]
-    heads += ["95 % interval"] * bool(confidence) + ["best reachable"] * any(reachable.values())
+    level = run.config["evaluate"].get("confidence") or 0
+    heads += [f"{100 * level:g} % interval"] * bool(confidence)
+    heads += ["best reachable"] * any(reachable.values())
     rows: list[list[Cell | str]] = []
     for task in run.tasks:
         first = run.heads.get(task)

@@ -21,7 +21,7 @@ from job.report_chances import area, calibration_error, called
 from job.report_charts import rebinned, shortened
 from job.report_results import text
 from job.report_run import read_series
-from job.yaml12 import render
+from job.yaml12 import parse, render
 from mtl.graphs.cache import open_graph
 from mtl.graphs.marketplace import Marketplace
 from mtl.tasks.bound import bind_tasks
@@ -144,6 +144,20 @@ def test_the_results_are_those_of_the_summary(tmp_path):
         ["churn", "f1", "undefined", "undefined one class", "", ""],
         ["churn", "loss", "undefined", "2,346", "", ""],
     ]
+
+
+def test_the_heading_of_intervals_says_their_level(tmp_path):
+    folder = run(
+        tmp_path,
+        metrics={"test/churn/auroc": 0.75},
+        confidence={"test/churn/auroc": [0.7, 0.8]},
+    )
+    config = parse((folder / "config.yaml").read_text(), "config.yaml")
+    config["evaluate"]["confidence"] = 0.9
+    (folder / "config.yaml").write_text(render(config))
+    html = page(folder)
+    assert "90 % interval" in html
+    assert "95 % interval" not in html
 
 
 def test_tasks_trained_alone_stand_beside_and_delta_m_is_the_mean_gain(tmp_path):
