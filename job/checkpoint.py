@@ -45,13 +45,8 @@ class Checkpoints:
         say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder, self.options, self.graph, self.say = (
-            run_dir / "checkpoints",
-            options,
-            graph,
-            say,
-        )
-        self._beat = beat
+        self.folder, self.options, self.graph = run_dir / "checkpoints", options, graph
+        self.say, self._beat = say, beat
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -76,10 +71,8 @@ class Checkpoints:
             writing.result()
         except OSError as error:
             newest = self._newest()
-            there = (
-                "there is none" if newest is None else f"the newest is of step {step_of(newest)}"
-            )
-            self.say(f"warning: no checkpoint could be written ({error}); {there}")
+            step = "none" if newest is None else f"that of step {step_of(newest)}"
+            self.say(f"warning: no checkpoint could be written ({error}); the newest is {step}")
 
     def close(self) -> None:
         """Wait, however the training ends: what was saved before is not lost."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl.errors import DataError
+from mtl.graphs._npy import sync
 
 VERSION, MANIFEST = 2, "manifest.json"
 REPLACED = ".replaced"
@@ -41,13 +42,13 @@ def write_folder(final: Path, fill: Callable[[Path], None], manifest: dict[str, 
         manifest["sha256"] = _digest(manifest)
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         for path in (*aside.iterdir(), aside):
-            _sync(path)
+            sync(path)
         old = final.with_name(f".{final.name}{REPLACED}")
         if final.exists():
             shutil.rmtree(old, ignore_errors=True)
             final.rename(old)
         aside.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
@@ -127,11 +128,3 @@ def _identity(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"size": path.stat().st_size, "sha256": digest}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

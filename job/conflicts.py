@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float
 
+from job.arguments import exit_code
 from job.mlflow_store import first_line
 from job.record import PICTURE, parse
-from mtl.errors import ConfigError, UserError
+from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,14 +182,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m job.conflicts", description=main.__doc__)
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     run_dir = parser.parse_args(argv).run_dir
-    try:
-        if not (run_dir / "metrics.jsonl").is_file():
-            raise ConfigError(f"{run_dir}: not a run directory (metrics.jsonl missing)")
-        print(draw(run_dir) or f"{run_dir}: nothing recorded of the tasks' gradients")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code(lambda: _draw_again(run_dir))
+
+
+def _draw_again(run_dir: Path) -> None:
+    if not (run_dir / "metrics.jsonl").is_file():
+        raise ConfigError(f"{run_dir}: not a run directory (metrics.jsonl missing)")
+    print(draw(run_dir) or f"{run_dir}: nothing recorded of the tasks' gradients")
 
 
 if __name__ == "__main__":

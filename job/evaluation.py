@@ -184,21 +184,28 @@ class Evaluation:
         """Return what a model reaches on splits, the last of which is the one that counts.
 
         Beside it stand the trivial predictor's results there, and the best scores that the labels'
-        noise allows where the graph knows them, why metrics are undefined, and on the main process
-        the intervals that `evaluate.confidence` asks for. Watchers see the last split.
+        noise allows where the graph knows them, why metrics are undefined, and the intervals that
+        `evaluate.confidence` asks for. Watchers see the last split.
         """
-        trivial, last, options = self.baseline(splits[-1]), splits[-1], self._options
+        last, level = splits[-1], self._options.confidence
+        trivial = self.baseline(last)
         metrics, undefined = flatten("trivial", trivial), _reasons("trivial", trivial)
-        samples = {n: Sample(t, watchers.get(n)) for n, t in self._tasks.items()}
-        level = options.confidence if self._runtime.is_main else None
-        for split, results in self._run(model, splits, samples if level else watchers).items():
+        samples = {}
+        if level is not None:
+            samples = {n: Sample(task, watchers.get(n)) for n, task in self._tasks.items()}
+        for split, results in self._run(model, splits, samples or watchers).items():
             metrics |= self.flat(split, results)
             undefined |= _reasons(split, results)
         best = {name: dict(task.best) for name, task in self._tasks.items()}
         summary = {"metrics": metrics, "undefined": undefined, "best_reachable": best}
         if level is not None:
-            draws, beat = options.resamples, self._runtime.beat
-            summary["confidence"] = intervals(samples, last, level, draws, self._seed, beat)
+            runtime, draws = self._runtime, (level, self._options.resamples, self._seed)
+            places = runtime, runtime.device, runtime.beat
+            summary["confidence"] = {
+                f"{last}/{name}/{metric}": interval
+                for name, sample in samples.items()
+                for metric, interval in intervals(sample, *draws, *places).items()
+            }
         return summary
 
     def _streams(self, split: str) -> list[Stream]:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from job import report_classes, report_values
+from job.arguments import exit_code
 from job.mlflow_store import first_line
 from job.page import Page, Section, styles
 from job.record import REPORT
 from job.report_results import over_single, reductions, results
 from job.report_run import Run, read_run
 from job.report_training import gates, gradients, learning, resources
-from mtl.errors import ConfigError, UserError
+from mtl.errors import ConfigError
 
 DRAWN: dict[str, tuple[Callable[[Section, dict[str, Any]], None], str]] = {
     "classes": (report_classes.classes, "confusion"),
@@ -139,12 +140,7 @@ def main(argv: list[str] | None = None) -> int:
         help="a run of one of the tasks alone (tasks.NAME=null for the others); may be repeated",
     )
     args = parser.parse_args(argv)
-    try:
-        print(write_report(args.run_dir, args.baseline))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code(lambda: print(write_report(args.run_dir, args.baseline)))
 
 
 if __name__ == "__main__":

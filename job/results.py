@@ -28,6 +28,7 @@ def summarized(
         status = "stopped"
         raise
     finally:
+        runtime.unwatch()
         summary |= {
             "step": progress.step,
             "best_step": progress.best_step,

@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "evaluate.patience",
     "evaluate.confidence",
     "evaluate.resamples",
+    "evaluate.scratch",
     "checkpoint",
     "track",
     "cluster",

@@ -176,8 +176,7 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         code, cause = _ending(error) if error else (0, "")
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        self.unwatch()
         alone = isinstance(error, Interruption)  # nobody knows whether the others are, too
         if self.is_main and self._run_dir is not None:
             record = {"code": code, "cause": cause, "started": self._started, "time": time.time()}
@@ -193,6 +192,11 @@ class Runtime:
         store = _get_default_store().clone()  # type: ignore[attr-defined]
         self._watchdog = Watchdog(store, self.rank, self.world_size, seconds)
         self._watchdog.start()
+
+    def unwatch(self) -> None:
+        """Watch no longer: what comes now may take as long as the disk or MLflow need."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
 
     def beat(self) -> None:
         """Say that this process goes on, where it exchanges nothing for a while."""
@@ -350,6 +354,7 @@ class Runtime:
         padded[: len(tensor)] = tensor
         self._exchange()
         everyone = self._accelerator.gather(padded).view(self.world_size, -1)
+        self.beat()
         return [part[:size] for part, size in zip(everyone, sizes, strict=True)]
 
     def _exchange(self) -> None:

@@ -4,12 +4,12 @@ import shlex
 import signal
 import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from job.arguments import Parser, positive
 from job.config import load
 from job.progress import clock
 from job.runtime import StoppedError, run_command
@@ -52,9 +52,9 @@ class TrainingsFailedError(UserError):
 
 def main(argv: list[str]) -> None:
     """Check configuration and space, train, compare."""
-    parser = ArgumentParser(usage=USAGE, add_help=False, allow_abbrev=False)
-    parser.error = _refuse  # type: ignore[method-assign]
-    for option, kind in (("--dir", Path), ("--parallel", _count), ("--nproc", _count)):
+    usage = USAGE.strip().partition("\n")[0].removeprefix("usage: ")
+    parser = Parser(usage=usage, add_help=False, allow_abbrev=False)
+    for option, kind in (("--dir", Path), ("--parallel", positive), ("--nproc", positive)):
         parser.add_argument(option, type=kind)
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("words", nargs="*")
@@ -180,16 +180,6 @@ def _stopping() -> Iterator[Callable[[], int]]:
     finally:
         for name, handler in zip(names, before, strict=True):
             signal.signal(name, handler)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"expected a number of at least 1, found {text!r}")
-    return int(text)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(message)
 
 
 def _say(text: str | None) -> None:

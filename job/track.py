@@ -16,13 +16,13 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from job.arguments import exit_code
 from job.mlflow_models import MODEL
 from job.mlflow_run import remember_run
 from job.mlflow_sink import MLflowSink, send_run
 from job.mlflow_store import first_line
 from job.progress import Progress
 from job.record import DIAGNOSIS, PICTURE, REPORT, cut, write_json
-from mtl.errors import UserError
 from mtl.plugin import Options
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ class MLflow(Options):
     """Experiment that the run belongs to, created where it is missing."""
     parent: str | None = None
     """Id of the MLflow run that this one is nested in; job/sweep.py sets it."""
-
     log_model: bool = False
     """Write the best checkpoint of a finished run as a model to RUN_DIR/model, and send it:
     mlflow.pyfunc.load_model predicts with it, without this program installed (docs/export.md)."""
@@ -241,12 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--uri", help="another MLflow store than the one training used")
     parser.add_argument("--experiment", help="another experiment than the one training used")
     args = parser.parse_args(argv)
-    try:
-        print(send_run(args.run_dir, args.uri, args.experiment))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code(lambda: print(send_run(args.run_dir, args.uri, args.experiment)))
 
 
 if __name__ == "__main__":

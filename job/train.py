@@ -83,8 +83,9 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     memory = stepper.choose_memory()
     state = TrainState(model, optimizer, runtime, stepper.balancer)
     progress, num_steps = state.progress, config.train.epochs * order.steps_per_epoch
-    places = config.run.dir, config.checkpoint, store.fingerprint
-    checkpoints = Checkpoints(*places, beat=runtime.beat)
+    checkpoints = Checkpoints(
+        config.run.dir, config.checkpoint, store.fingerprint, beat=runtime.beat
+    )
     resumed = checkpoints.resume(state)
     if config.model.init_from is not None and not resumed:
         begin_with(module, config.model.init_from, runtime)

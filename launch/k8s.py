@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from job.arguments import Parser, exit_code
 from job.config import JobConfig, load
-from launch.arguments import Parser, exit_code
 from launch.cluster import Cluster, read_cluster
 from launch.manifests import manifests
 from launch.pod import FOLDER, SECRET, Manifest

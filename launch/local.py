@@ -10,8 +10,8 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
+from job.arguments import Parser, exit_code, natural, positive
 from job.config import load
-from launch.arguments import Parser, exit_code, natural, positive
 from mtl.errors import ConfigError
 
 TRAIN = Path(__file__).resolve().parents[1] / "job" / "train.py"

@@ -82,9 +82,9 @@ def slices(num_rows: int, row_bytes: int) -> Iterator[slice]:
         yield slice(start, min(start + step, num_rows))
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder's files to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Bring a file, or the names of a folder's files, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mtl.errors import ConfigError, DataError
 from mtl.graphs import Source
-from mtl.graphs._npy import sync_folder
+from mtl.graphs._npy import sync
 from mtl.graphs._report import Report, silent
 from mtl.graphs.files import check_files
 from mtl.graphs.schema import MANIFEST, read_schema
@@ -99,7 +99,7 @@ def _convert(source: Source, folder: Path, fingerprint: str, report: Report) -> 
         source.write(writer)
         writer.finish()
         partial.rename(folder)
-        sync_folder(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     seconds = time.monotonic() - start

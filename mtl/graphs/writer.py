@@ -15,7 +15,7 @@ from mtl.graphs._columns import value_columns
 from mtl.graphs._edges import ORDER, EdgeSorter
 from mtl.graphs._features import dtype_of, save_features, stored
 from mtl.graphs._node_ids import save_ids
-from mtl.graphs._npy import NpyFile, slices, sync_folder
+from mtl.graphs._npy import NpyFile, slices, sync
 from mtl.graphs._report import Report, silent
 from mtl.graphs._rules import SPLIT, TIME, checked, label_rule
 from mtl.graphs.schema import (
@@ -265,7 +265,7 @@ class GraphWriter:
             file.write(self.info.to_json())
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(self.folder)
+        sync(self.folder)
         validate_written(self.folder, self.report)
 
     def _owner(self, owner: Owner) -> OwnerInfo:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_a_full_disk_ends_no_training_and_costs_no_checkpoint(limited, run_dir):
     ending = limited(SMALL)
     assert ending.code == 0, ending.stderr
     assert "no checkpoint could be written" in ending.stderr
-    assert "the newest is of step 2" in ending.stderr
+    assert "the newest is that of step 2" in ending.stderr
     assert list((run_dir / "checkpoints").iterdir()) == [before]
     summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("finished", 4)
@@ -119,3 +120,11 @@ def test_a_frozen_process_is_named_and_ends_the_job_with_79(
     assert "process 0: nothing has moved for 4 s (train.timeout_seconds)" in ending.stderr
     assert f"no sign of life from process 1 (pid {job.pids[1]} on " in ending.stderr
     assert "process 1 stands at:\n  File" in ending.stderr
+
+
+@pytest.mark.soak  # MLflow's own 20 s
+def test_a_store_that_does_not_answer_at_the_end_is_no_hang(start, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = f"track.mlflow={{uri: 'http://127.0.0.1:{silent.getsockname()[1]}'}}"
+        job = start(tmp_path, *JOB[1:], "train.timeout_seconds=2", store, nproc=2)
+        assert job.end().codes == [0, 0]

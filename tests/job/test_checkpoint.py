@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_what_was_there_and_people_are_told(
     assert there(tmp_path) == [10]
     (text,) = said
     assert "40,000 bytes are needed, 9,999 are free" in text
-    assert "the newest is of step 10" in text
+    assert "the newest is that of step 10" in text
 
 
 FAULTS: dict[str, Callable[[Path, random.Random], None]] = {}

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from job.confidence import Sample
+from job.confidence import Interval, Sample, intervals
 from job.scores import TaskScore
+from mtl.collective import Alone
 from mtl.graphs.cache import open_graph
 from mtl.graphs.synthetic import Synthetic
 from mtl.tasks import Task
@@ -39,6 +40,11 @@ def sampled(bound: BoundTask, seeds: np.ndarray, outputs: Tensor, *cuts: int) ->
     return sample
 
 
+def alone(sample: Sample, level: float, resamples: int, seed: int) -> dict[str, Interval]:
+    """Return the intervals that one process computes."""
+    return intervals(sample, level, resamples, seed, Alone(), torch.device("cpu"))
+
+
 @pytest.mark.parametrize("name", TASKS)
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 199), max_size=3).map(sorted))
@@ -52,8 +58,8 @@ def test_chunks_do_not_matter_and_the_metric_lies_within_its_interval(
     )
     whole, score = sampled(bound, seeds, outputs), TaskScore(bound)
     score.update(outputs, seeds)
-    found = whole.intervals(0.99, 60, seed)
-    assert found == sampled(bound, seeds, outputs, *cuts).intervals(0.99, 60, seed)
+    found = alone(whole, 0.99, 60, seed)
+    assert found == alone(sampled(bound, seeds, outputs, *cuts), 0.99, 60, seed)
     values = score.compute()
     assert found.keys() == values.keys() - {"loss"}
     for metric, (low, high) in found.items():
@@ -78,7 +84,7 @@ def test_ninety_percent_of_the_intervals_hold_what_is_true_of_all(
     seeds = bound.seeds("train")[:150]
     for trial in range(trials):
         right = np.random.default_rng(trial).random(len(seeds)) < 0.7
-        low, high = accuracy_of(bound, seeds, right).intervals(0.9, draws, trial)["accuracy"]
+        low, high = alone(accuracy_of(bound, seeds, right), 0.9, draws, trial)["accuracy"]
         held += low <= 0.7 <= high
     assert 0.8 < held / trials < 0.97
 
@@ -90,15 +96,15 @@ def test_a_metric_that_most_draws_leave_undefined_has_no_interval(
     known = bound.seeds("train")
     classes = np.asarray(bound.targets(known))
     few = np.concatenate([known[classes == 0][:30], known[classes == 1][:1]])
-    often = sampled(bound, few, torch.randn(31, 2)).intervals(0.9, 100, 0)
+    often = alone(sampled(bound, few, torch.randn(31, 2)), 0.9, 100, 0)
     assert {"accuracy", "auroc"} <= often.keys()  # the one is drawn in 63 of 100
-    none = sampled(bound, few[:30], torch.randn(30, 2)).intervals(0.9, 100, 0)
+    none = alone(sampled(bound, few[:30], torch.randn(30, 2)), 0.9, 100, 0)
     assert "accuracy" in none
     assert "auroc" not in none
 
 
 def test_without_examples_there_are_no_intervals(bounds: dict[str, BoundTask]) -> None:
-    assert Sample(bounds["value"]).intervals(0.9, 50, 0) == {}
+    assert alone(Sample(bounds["value"]), 0.9, 50, 0) == {}
 
 
 def test_what_watched_the_task_before_watches_it_still(bounds: dict[str, BoundTask]) -> None:

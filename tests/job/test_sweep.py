@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from job.config import load
+from job.sweep import main
 from job.sweep_slots import slots
 from job.sweep_space import Range, Sweep, assignments, read_sweep
 from job.sweep_trials import Run, Trials
@@ -197,6 +198,20 @@ def test_each_training_has_a_name_a_seed_and_a_folder_of_its_own(tmp_path: Path)
 def test_steps_of_a_range_reach_its_end() -> None:
     assert Range(low=0.1, high=0.5, step=0.1).steps() == [0.1, 0.2, 0.3, 0.4, 0.5]
     assert Range(low=8, high=20, step=8).steps() == [8, 16]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--parallel", "0", SMOKE, "space.yaml"], "--parallel: invalid positive value: '0'"),
+        ([SMOKE], "expected CONFIG.yaml and SPACE.yaml, found"),
+        (["--dri", SMOKE, "space.yaml"], "unrecognized arguments: --dri"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_with_64(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        main(words)
+    assert error.value.exit_code == 64
 
 
 def test_slots_share_all_cores_out_and_no_core_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ LAUNCH = """\
 import sys
 from functools import partial
 from pathlib import Path
-from launch.arguments import exit_code
+from job.arguments import exit_code
 from launch.local import main
 sys.exit(exit_code(partial(main, sys.argv[2:], Path(sys.argv[1]))))
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.arguments import exit_code
+from job.arguments import exit_code
 from launch.local import TRAIN, main
 from mtl.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""launch: command lines whose mistakes end like those of the configuration, with 64."""
+"""Command lines whose mistakes end like those of the configuration, with 64."""
 
 import sys
 from argparse import ArgumentParser
@@ -30,10 +30,10 @@ def natural(text: str) -> int:
     return int(text)
 
 
-def exit_code(command: Callable[[], int]) -> int:
+def exit_code(command: Callable[[], int | None]) -> int:
     """Run a command; a user's mistake becomes its message and its exit code, not a traceback."""
     try:
-        return command()
+        return command() or 0
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
