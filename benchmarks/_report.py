@@ -40,7 +40,8 @@ class Report:
 
     def _judge(self, name: str, value: float, bar: float, *, met: bool) -> None:
         assert name not in self.bars, f"{name!r} is judged twice"
-        self.bars[name] = (round(value, 4), round(bar, 4), "met" if met else "missed")
+        verdict = "met" if met else "missed"
+        self.bars[name] = (float(f"{value:.4g}"), float(f"{bar:.4g}"), verdict)
 
 
 def run(
