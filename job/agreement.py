@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from job.gramian import Gradients, conflicts
-from job.runtime import NonFiniteError, Runtime
+from job.nonfinite import BrokenStepError, Recent
+from job.runtime import Runtime
 from mtl.balancing import Facts
 
 Policy = Literal["stop", "skip_step", "skip_task"]
@@ -31,11 +32,15 @@ class Agreement:
         self._weights: Tensor | None = None
         self._gramian: Tensor | None = None
         self._skipped, self._in_a_row = 0, 0
-        self.begin()
+        self._step, self._bad = 0, list[str]()
+        self.recent = Recent()
+        self.finite, self.dropped = True, [False] * len(names)
 
-    def begin(self) -> None:
-        """Begin a step."""
+    def begin(self, step: int) -> None:
+        """Begin a step, counted from 0."""
+        self._step, self._bad = step, []
         self.finite, self.dropped = True, [False] * len(self._names)
+        self.recent.begin(step)
 
     def shared(
         self, facts: Facts, losses: Float[Tensor, " tasks"], gradients: Gradients | None
@@ -48,7 +53,7 @@ class Agreement:
             gradients: of this process, where the Gramian is wanted.
 
         Raises:
-            NonFiniteError: one of them is no finite number, and the policy is to stop.
+            BrokenStepError: one of them is no finite number, and the policy is to stop.
         """
         size = len(losses)
         with self._runtime.clock("balancing"):
@@ -78,7 +83,7 @@ class Agreement:
             norm: of the gradient of all processes.
 
         Raises:
-            NonFiniteError: too many steps in a row were skipped.
+            BrokenStepError: too many steps in a row were skipped.
         """
         if self._policy == "stop":
             return True  # the meter reads the norm one step late, and ends the job
@@ -89,10 +94,8 @@ class Agreement:
         if self._skipped:
             self._record["train/skipped_steps"] = self._skipped
         if self._in_a_row > PATIENCE:
-            raise NonFiniteError(
-                f"{self._in_a_row} steps in a row had a loss or a gradient that is not finite; "
-                "lower optim.lr, set optim.clip_norm, or look at the labels"
-            )
+            fault = f"{self._in_a_row} steps in a row had a loss or a gradient that is not finite"
+            raise BrokenStepError(self._step + 1, self._bad, fault)
         return good
 
     def record(self) -> dict[str, float]:
@@ -108,14 +111,11 @@ class Agreement:
 
     def _judge(self, facts: Facts, good: Tensor) -> None:
         named = zip(self._names, good.tolist(), strict=True)
-        bad = [name for name, is_good in named if not is_good]
+        self._bad = [name for name, is_good in named if not is_good]
         if self._policy == "stop":
-            raise NonFiniteError(
-                f"step {facts.step}: the loss of {', '.join(bad)}, or its gradient, is not finite; "
-                "nothing was saved since. Lower optim.lr, set optim.clip_norm, look at the labels, "
-                "or go on without such steps or tasks: train.on_nonfinite"
-            )
-        self._record |= {f"train/{name}/not_finite_at_step": facts.step for name in bad}
+            fault = f"the loss of {', '.join(self._bad)}, or its gradient, is not finite"
+            raise BrokenStepError(self._step + 1, self._bad, fault)
+        self._record |= {f"train/{name}/not_finite_at_step": self._step + 1 for name in self._bad}
         if self._policy == "skip_task":
-            self.dropped = [name in bad for name in self._names]
+            self.dropped = [name in self._bad for name in self._names]
         self.finite = self._policy == "skip_task" and bool((facts.present & good).any())

@@ -15,7 +15,8 @@ from torch_geometric.data import Data, HeteroData
 
 from job.clock import PARTS, WHOLE
 from job.hardware import peak_memory
-from job.runtime import NonFiniteError, Runtime
+from job.nonfinite import BrokenStepError
+from job.runtime import Runtime
 from mtl.loaders.microbatch import EMPTY
 
 
@@ -84,7 +85,7 @@ class Meter:
         """End a step: start its sums, and read those of the step before.
 
         Raises:
-            NonFiniteError: the step before had a loss or a gradient that is no finite number.
+            BrokenStepError: the step before had a loss or a gradient that is no finite number.
         """
         facts = [self._step_edges, self._runtime.stop_requested, *self._clock_and_memory()]
         sums = self._runtime.sum(torch.cat([self._step_losses, self._on_device(facts)]))
@@ -99,7 +100,7 @@ class Meter:
         A task without a label in that step is left out.
 
         Raises:
-            NonFiniteError: it had a loss or a gradient that is no finite number.
+            BrokenStepError: it had a loss or a gradient that is no finite number.
         """
         if self._waiting is None:
             return {}
@@ -173,18 +174,12 @@ class Meter:
             self._runtime.device, non_blocking=True
         )
 
-    def _check(self, step: int, losses: list[float], norm: float) -> None:
-        bad = [t for t, x in zip(self._tasks, losses, strict=True) if not abs(x) < float("inf")]
+    def _check(self, step: int, losses: Sequence[float], norm: float) -> None:
+        bad = [t for t, x in zip(self._tasks, losses, strict=True) if not isfinite(x)]
         if bad:
-            raise NonFiniteError(
-                f"step {step}: the training loss of {', '.join(bad)} is not finite; nothing was "
-                f"saved since. Lower optim.lr, set optim.clip_norm, or look at the labels"
-            )
-        if not abs(norm) < float("inf") and self._runtime.precision != "fp16":
-            raise NonFiniteError(
-                f"step {step}: the gradient is not finite though every loss is; lower optim.lr or "
-                f"set train.precision=fp32"
-            )
+            raise BrokenStepError(step, bad, f"the loss of {', '.join(bad)} is not finite")
+        if not isfinite(norm) and self._runtime.precision != "fp16":
+            raise BrokenStepError(step, [], "the gradient is not finite though every loss is")
 
     def _no_losses(self) -> Float[Tensor, " tasks"]:
         return torch.zeros(len(self._tasks), dtype=torch.float64, device=self._runtime.device)

@@ -128,11 +128,11 @@ class Stepper:
             step: its number.
 
         Raises:
-            NonFiniteError: what the weights depend on is no finite number, and the policy is to
+            BrokenStepError: what the weights depend on is no finite number, and the policy is to
                 stop.
         """
         self._facts, self._again = self._known(step), []
-        self.agreement.begin()
+        self.agreement.begin(step)
         wanted = self._options.needs == "gramian" or self._looks(step)
         gradients = self._gradients() if wanted else None
         if self._options.needs != "nothing" or self._policy == "skip_task":
@@ -162,6 +162,7 @@ class Stepper:
         task_weights, total = self.balancer.weights(self._facts), self._zeros()
         for batch, made in self._descents(map(self._moved, batches), task_weights, gradients):
             total += self._sum_of(made)
+            self.agreement.recent.add(batch.number, made.detached())
             yield batch, self._told(made)
         if self._options.observes or gradients is not None:
             self._facts = self.agreement.shared(self._facts, total, gradients)
@@ -175,6 +176,7 @@ class Stepper:
         for batch in map(self._moved, batches):
             made = self._first_look(batch, gradients)
             total += self._sum_of(made)
+            self.agreement.recent.add(batch.number, made.detached())
             done.append(batch)
             kept += [made] if self.keeps else []
         self._again = done if self._options.looks_back else []
