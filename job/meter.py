@@ -3,7 +3,7 @@
 Reading late lets the device run on; all processes read the same sums, so they stop alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -18,6 +18,8 @@ from job.hardware import peak_memory
 from job.nonfinite import BrokenStepError
 from job.runtime import Runtime
 from mtl.loaders.microbatch import EMPTY
+
+GRAD_NORM = "train/grad_norm"
 
 
 @dataclass
@@ -102,6 +104,16 @@ class Meter:
         Raises:
             BrokenStepError: it had a loss or a gradient that is no finite number.
         """
+        waiting = self._waiting
+        metrics = self.sums()
+        if not self._stops:
+            return {name: value for name, value in metrics.items() if isfinite(value)}
+        if waiting is not None:
+            self._check(waiting.number, metrics)
+        return metrics
+
+    def sums(self) -> dict[str, float]:
+        """Return what `read` does, but whatever the numbers are."""
         if self._waiting is None:
             return {}
         step, self._waiting = self._waiting, None
@@ -111,12 +123,15 @@ class Meter:
         seconds = self._read_clock_and_memory(rest)
         for totals in (self._total, self._window):
             totals.add(step.seeds, num_edges, seconds)
-        if self._stops:
-            self._check(step.number, losses, norm)
         known = zip(self._tasks, losses, step.labelled, strict=True)
-        metrics = {f"train/{task}/loss": loss for task, loss, has_label in known if has_label}
-        metrics["train/grad_norm"] = norm
-        return metrics if self._stops else {n: x for n, x in metrics.items() if isfinite(x)}
+        return (
+            {  # a process whose microbatches are all empty knows no labels, and must find the same
+                f"train/{task}/loss": x
+                for task, x, labelled in known
+                if labelled or not isfinite(x)
+            }
+            | {GRAD_NORM: norm}
+        )
 
     def record(self) -> dict[str, float]:
         """Return what is due for the record: what `read` does, and the time since the last record.
@@ -174,11 +189,11 @@ class Meter:
             self._runtime.device, non_blocking=True
         )
 
-    def _check(self, step: int, losses: Sequence[float], norm: float) -> None:
-        bad = [t for t, x in zip(self._tasks, losses, strict=True) if not isfinite(x)]
+    def _check(self, step: int, metrics: Mapping[str, float]) -> None:
+        bad = [t for t in self._tasks if not isfinite(metrics.get(f"train/{t}/loss", 0))]
         if bad:
             raise BrokenStepError(step, bad, f"the loss of {', '.join(bad)} is not finite")
-        if not isfinite(norm) and self._runtime.precision != "fp16":
+        if not isfinite(metrics[GRAD_NORM]) and self._runtime.precision != "fp16":
             raise BrokenStepError(step, [], "the gradient is not finite though every loss is")
 
     def _no_losses(self) -> Float[Tensor, " tasks"]:

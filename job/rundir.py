@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,25 @@ def resolve(config: JobConfig, world_size: int) -> JobConfig:
     return replace(config, loader=replace(config.loader, global_batch_size=size))
 
 
+def as_recorded(config: JobConfig) -> JobConfig:
+    """Fill in what depended on the number of processes at the first start, of a run that is there.
+
+    Raises:
+        ConfigError: nothing was trained in the directory, or with another configuration.
+    """
+    old = _read(config.run.dir)
+    if not old:
+        raise ConfigError(f"run.dir: {config.run.dir} has no {CONFIG}: nothing was trained there")
+    size = config.loader.global_batch_size or old.get("loader", {}).get("global_batch_size")
+    config = replace(config, loader=replace(config.loader, global_batch_size=size))
+    if different := _changes(config, [path for path in MAY_CHANGE if path != "train.epochs"]):
+        raise ConfigError(
+            f"run.dir: {config.run.dir} holds a run of another configuration; "
+            f"{config.run.dir / CONFIG} is its own:\n" + "\n".join(different)
+        )
+    return config
+
+
 def write_config(config: JobConfig, *, resumes: bool) -> None:
     """Write config.yaml; running that file again repeats the run.
 
@@ -61,18 +80,12 @@ def write_config(config: JobConfig, *, resumes: bool) -> None:
         ConfigError: the directory has checkpoints of another configuration.
     """
     tree = tree_of(config)
-    if resumes:
-        different = [
-            f"  {path}: {old!r} there, {new!r} here"
-            for path, old, new in differences(_completed(_read(config.run.dir)), tree)
-            if not any(path == may or path.startswith(f"{may}.") for may in MAY_CHANGE)
-        ]
-        if different:
-            raise ConfigError(
-                f"run.dir: {config.run.dir} holds a run of another configuration; give this one "
-                "a directory of its own (run.dir=... or run.name=...), or delete that one:\n"
-                + "\n".join(different)
-            )
+    if resumes and (different := _changes(config, MAY_CHANGE)):
+        raise ConfigError(
+            f"run.dir: {config.run.dir} holds a run of another configuration; give this one "
+            "a directory of its own (run.dir=... or run.name=...), or delete that one:\n"
+            + "\n".join(different)
+        )
     aside = config.run.dir / f".{CONFIG}.{os.getpid()}"
     aside.write_text(render(tree), encoding="utf-8")
     aside.replace(config.run.dir / CONFIG)
@@ -111,6 +124,15 @@ def tags(runtime: Runtime) -> dict[str, str]:
     except (OSError, subprocess.TimeoutExpired):
         commit = "unknown"
     return {"git_commit": commit, "device": str(runtime.device), "precision": runtime.precision}
+
+
+def _changes(config: JobConfig, allowed: Collection[str]) -> list[str]:
+    """Say what differs from config.yaml, a line each, but for what may."""
+    return [
+        f"  {path}: {old!r} there, {new!r} here"
+        for path, old, new in differences(_completed(_read(config.run.dir)), tree_of(config))
+        if not any(path == may or path.startswith(f"{may}.") for may in allowed)
+    ]
 
 
 def _read(run_dir: Path) -> dict[str, Any]:
