@@ -3,25 +3,38 @@
 torchrun as a command turns every worker's exit code, and SIGTERM, into 1, and restarts on any.
 """
 
-import json
+import logging
+import os
+import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import (
     RendezvousClosedError,
     RendezvousConnectionError,
     RendezvousError,
 )
-from torch.distributed.run import parse_args, run
+from torch.distributed.run import config_from_args, elastic_launch, parse_args
 
-BUG = 70
-TIMED_OUT = 79
-DECIDED = {64, 65, 73, 75, 76, 77, 78}  # an ending that no other rank's ending brings about
-LONGEST_PAUSE_SECONDS = 60
+from launch.ending import (
+    TIMED_OUT,
+    Failure,
+    as_exit_code,
+    describe,
+    first,
+    meaning,
+    worth_restarting,
+)
+from launch.headway import Headway
+from launch.output import Output, Worker
+from launch.signals import LEFT_TO_TORCH, Stop, kill_workers
+
+LONGEST_PAUSE_SECONDS = 60.0
+SAME_ENDINGS = 3  # in a row, without a newer checkpoint: the next one would be the same again
 MEET_PAUSE_SECONDS = 2
 MEET_SECONDS = 900  # machines of one job may start as far apart as images take to arrive
 
@@ -31,28 +44,44 @@ def supervise(command: list[str], run_dir: Path, max_restarts: int) -> int:
 
     Args:
         command: torchrun's arguments, with the script and its arguments.
-        run_dir: where the job leaves exit.json.
-        max_restarts: starts after the first one.
+        run_dir: of the job: exit.json, checkpoints and metrics tell how far it came.
+        max_restarts: starts after the first one, or after the last one that came to a checkpoint.
     """
-    exit_file = run_dir / "exit.json"
-    restart = 0
+    Stop().install()
+    # what it says of failing workers is said here, once
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    newest = Headway(run_dir).checkpoint()
+    endings: list[tuple[int, int | None]] = []
     while True:
-        before = _version(exit_file)
+        headway = Headway(run_dir)
         try:
-            code = start(command)
-            if restart >= max_restarts or not worth_restarting(code):
-                return code
-            pause = min(2**restart, LONGEST_PAUSE_SECONDS)
-            restart += 1
-            _say(f"exit code {code}; restart {restart} of {max_restarts} in {pause} s")
-            time.sleep(pause)
+            code = start(command, run_dir / "logs")
         except SignalException as stop:
-            if _version(exit_file) != before:
-                return int(json.loads(exit_file.read_text())["code"])
+            kill_workers()  # one that was just being made; the others have ended
+            left = headway.exit_code()
+            return 128 + int(stop.sigval) if left is None else left
+        if headway.checkpoint() > newest:
+            newest, endings = headway.checkpoint(), []
+        endings.append((code, headway.step()))
+        if not worth_restarting(code) or len(endings) > max_restarts:
+            return code
+        if len(endings) >= SAME_ENDINGS and len({*endings[-SAME_ENDINGS:]}) == 1:
+            _say(_no_headway(*endings[-1], run_dir))
+            return code
+        seconds = pause_seconds(len(endings))
+        _say(f"exit code {code}; restart {len(endings)} of {max_restarts} in {seconds:g} s")
+        try:
+            time.sleep(seconds)
+        except SignalException as stop:
             return 128 + int(stop.sigval)
 
 
-def start(command: list[str]) -> int:
+def pause_seconds(restart: int) -> float:
+    """Return how long to wait before a restart: twice as long each time, up to a minute."""
+    return min(2.0 ** (restart - 1), LONGEST_PAUSE_SECONDS)
+
+
+def start(command: list[str], logs: Path) -> int:
     """Run all workers once and return 0 or the exit code that explains the failure.
 
     A start that fails closes its rendezvous id for good. Where the store outlives it, on another
@@ -62,18 +91,12 @@ def start(command: list[str]) -> int:
     attempt = 0
     while True:
         arguments = parse_args(command)  # type: ignore[no-untyped-call]
+        arguments.log_dir = os.devnull  # else a folder is left in /tmp for each start
         arguments.rdzv_id = f"{arguments.rdzv_id}.{attempt}"
         try:
-            run(arguments)  # type: ignore[no-untyped-call]
-            return 0
+            return _run(arguments, logs)
         except RendezvousClosedError:
             attempt += 1
-        except ChildFailedError as error:
-            failures = error.failures
-            code = cause(as_exit_code(failure.exitcode) for failure in failures.values())
-            ranks = ", ".join(f"rank {r}: {as_exit_code(f.exitcode)}" for r, f in failures.items())
-            _say(f"workers failed ({ranks})")
-            return code
         except RendezvousConnectionError as error:
             if time.monotonic() > deadline:
                 _say(f"the first machine does not answer: {error}")
@@ -86,33 +109,53 @@ def start(command: list[str]) -> int:
             return TIMED_OUT
 
 
-def worth_restarting(code: int) -> bool:
-    """Tell whether the same command may end better: after a signal, a bug or a lost peer."""
-    return code > 128 or code in (BUG, TIMED_OUT)
-
-
-def cause(codes: Iterable[int]) -> int:
-    """Choose the code that explains the others, given in the order in which workers failed.
-
-    A rank that ends on purpose takes its peers along, and with one look every 0.1 s torchrun may
-    see a peer first: it lost the rank (70, 79), or was stopped by torchrun itself (143, 137).
-    """
-    return min(codes, key=lambda code: code not in DECIDED)
-
-
-def as_exit_code(returncode: int) -> int:
-    """Write a signal n as 128 + n, as shells do."""
-    return returncode if returncode >= 0 else 128 - returncode
-
-
-def _version(path: Path) -> tuple[int, int] | None:
-    """Tell one writing of a file from the next, whatever the clocks of a shared disk say."""
+def _run(arguments: object, logs: Path) -> int:
+    """Do what torchrun does, with streams of our own."""
+    config, entrypoint, argv = config_from_args(arguments)  # type: ignore[no-untyped-call]
+    config.signals_to_handle = LEFT_TO_TORCH
+    config.logs_specs = output = Output(logs)
+    failures: dict[int, ProcessFailure] = {}
     try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns
+        elastic_launch(config, entrypoint)(*argv)  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        failures = error.failures
+    finally:
+        output.finish()
+    if not failures:
+        return 0
+    found = _failures(failures, output.workers)
+    _say(describe(found))
+    _say(f"all that was printed: {logs}")
+    return first(found).code
+
+
+def _failures(seen: Mapping[int, ProcessFailure], workers: Mapping[int, Worker]) -> list[Failure]:
+    return [
+        Failure(
+            rank,
+            failure.pid,
+            as_exit_code(failure.exitcode),
+            failure.timestamp,
+            workers[rank].spoke,
+            workers[rank].tail,
+        )
+        for rank, failure in seen.items()
+    ]
+
+
+def _no_headway(code: int, step: int | None, run_dir: Path) -> str:
+    """Say that restarts do not help, and where to look."""
+    where = "before the first step" if step is None else f"after step {step}"
+    text = (
+        f"{SAME_ENDINGS} starts in a row ended with {meaning(code)} {where}, without a newer "
+        "checkpoint; another start would end there too"
+    )
+    if step is None:
+        return text
+    command = ["python", "job/train.py", str(run_dir / "config.yaml"), f"replay={step + 1}"]
+    return f"{text}. To look at the next step:\n  {shlex.join(command)}"
 
 
 def _say(message: str) -> None:
-    print(f"launch: {message}", file=sys.stderr, flush=True)
+    for line in message.splitlines():
+        print(f"launch: {line}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ Also the container's entry point: what Kubernetes sees is the exit code of the j
 
 import os
 import shlex
+import signal
 import sys
 from argparse import Namespace
 from functools import partial
@@ -12,20 +13,24 @@ from pathlib import Path
 
 from job.arguments import Parser, exit_code, natural, positive
 from job.config import load
+from job.hardware import count_cores
+from job.replay import asked
+from launch.init import with_init
 from mtl.errors import ConfigError
 
 TRAIN = Path(__file__).resolve().parents[1] / "job" / "train.py"
+LOOPBACK, PORT = "127.0.0.1", 29500
 SHUTDOWN_SECONDS = 90  # to save after SIGTERM; torchrun's own 30 s cut a large checkpoint off
 
 
 def main(argv: list[str], script: Path = TRAIN) -> int:
     """Check the configuration, start `script` under torchrun, return the job's exit code."""
     options = parser().parse_intermixed_args(argv)
-    config = load(options.job)
+    config = load(asked(options.job)[0])
     nproc = _nproc(options.nproc)
     command = [*torchrun(options, nproc), str(script), *options.job]
     environment = {
-        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // nproc)),
+        "OMP_NUM_THREADS": str(max(1, count_cores() // nproc)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SHUTDOWN_SECONDS),
     }
     environment = {name: os.environ.get(name, value) for name, value in environment.items()}
@@ -46,23 +51,24 @@ def torchrun(options: Namespace, nproc: int) -> list[str]:
         ConfigError: several machines without a place to meet, or restarts where they would hang.
     """
     arguments = [f"--nproc-per-node={nproc}", "--max-restarts=0"]
-    if options.nnodes == 1 and not options.rdzv_endpoint:
-        # without an address torchrun hangs where the machine cannot resolve its own name
-        return [*arguments, "--standalone", f"--local-addr={options.local_addr or '127.0.0.1'}"]
-    backend = options.rdzv_backend or ("c10d" if options.rdzv_endpoint else "static")
-    if not options.rdzv_endpoint and "PET_MASTER_ADDR" not in os.environ:
+    endpoint, backend, address = options.rdzv_endpoint, options.rdzv_backend, options.local_addr
+    if not endpoint and options.nnodes > 1 and "PET_MASTER_ADDR" in os.environ:
+        endpoint = f"{os.environ['PET_MASTER_ADDR']}:{os.environ.get('PET_MASTER_PORT', PORT)}"
+        backend = backend or "static"
+    backend = backend or "c10d"
+    if not endpoint and options.nnodes > 1:
         raise ConfigError(f"--nnodes {options.nnodes}: --rdzv-endpoint HOST:PORT is missing")
+    if not endpoint:
+        # by number: a machine that cannot resolve its own name would wait for ever
+        endpoint, address, backend = f"{LOOPBACK}:0", address or LOOPBACK, "c10d"
     if backend == "static" and options.max_restarts:
         raise ConfigError(
             f"--max-restarts {options.max_restarts}: machines that meet by --rdzv-backend static "
             "cannot meet twice; take c10d, or 0 here and let the cluster restart the job"
         )
     arguments += [f"--nnodes={options.nnodes}", f"--rdzv-backend={backend}"]
-    arguments += [f"--rdzv-id={options.rdzv_id}"]
-    if options.rdzv_endpoint:
-        arguments += [f"--rdzv-endpoint={options.rdzv_endpoint}"]
-    if options.local_addr:
-        arguments += [f"--local-addr={options.local_addr}"]
+    arguments += [f"--rdzv-id={options.rdzv_id}", f"--rdzv-endpoint={endpoint}"]
+    arguments += [f"--local-addr={address}"] * bool(address)
     return arguments + _place(backend, options.node_rank)
 
 
@@ -82,8 +88,8 @@ def parser() -> Parser:
     add("--nproc", type=positive, default=environ.get("PET_NPROC_PER_NODE"), metavar="N",
         help="processes on this machine; default: its GPUs, or 1")  # fmt: skip
     add("--max-restarts", type=natural, default=0, metavar="N",
-        help="start again after a signal, exit code 70 or 79, at most N times (default 0: a "
-        "person is watching); clusters give their own budget")  # fmt: skip
+        help="start again after a signal, exit code 70 or 79; N times, and N times again after "
+        "each new checkpoint (default 0: a person is watching)")  # fmt: skip
     add("--dry-run", action="store_true", help="print the torchrun command and do nothing")
     several = parser.add_argument_group("several machines, the same command on each")
     add = several.add_argument
@@ -123,4 +129,5 @@ def _nproc(wanted: int | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(partial(main, sys.argv[1:])))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while there are no workers yet
+    sys.exit(with_init(lambda: exit_code(partial(main, sys.argv[1:]))))

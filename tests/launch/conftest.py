@@ -1,10 +1,13 @@
 """A small configuration, and the launcher as a process with a script in the job's place."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,16 +33,46 @@ from launch.local import main
 sys.exit(exit_code(partial(main, sys.argv[2:], Path(sys.argv[1]))))
 """
 SUPERVISE = """\
-import sys
+import os, sys
 from pathlib import Path
+import launch.elastic
 from launch.elastic import supervise
 from launch.local import parser, torchrun
+launch.elastic.LONGEST_PAUSE_SECONDS = float(os.environ.get("LONGEST_PAUSE", "0.1"))
+launch.elastic.MEET_PAUSE_SECONDS = 0.2
 options = parser().parse_args(sys.argv[2:])
 command = [*torchrun(options, options.nproc), sys.argv[1]]
 sys.exit(supervise(command, Path("run"), options.max_restarts))
 """
 
-Start = Callable[..., subprocess.Popen[str]]
+
+class Launcher:
+    """A launcher that was forked: what Popen would be."""
+
+    def __init__(self, ask: Callable[..., int], cwd: Path, argv: list[str]) -> None:
+        number = len(list(cwd.glob("launcher.*.out")))
+        self._files = [cwd / f"launcher.{number}.{name}" for name in ("out", "err")]
+        streams = [os.devnull, *map(str, self._files)]
+        environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **os.environ}
+        self._ask = ask
+        self.pid = ask(argv=argv, cwd=str(cwd), env=environment, streams=streams)
+
+    def kill(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    @property
+    def said(self) -> str:
+        """What stands on stderr by now."""
+        return self._files[1].read_text() if self._files[1].exists() else ""
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end: exit code, stdout, stderr."""
+        code = self._ask(wait=self.pid)
+        return code, self._files[0].read_text(), self.said
+
+
+Supervise = Callable[..., Launcher]
 
 
 @pytest.fixture
@@ -51,12 +84,14 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def torch_process(tmp_path: Path) -> Start:
-    """Start a Python program in `tmp_path` that can import this checkout."""
+def launch(tmp_path: Path, config: Path) -> Callable[..., "subprocess.Popen[str]"]:
+    """Start launch/local.py in `tmp_path` with a script's text in the place of job/train.py."""
 
-    def start(program: str, *argv: str) -> subprocess.Popen[str]:
+    def launch(script: str, *argv: str) -> "subprocess.Popen[str]":
+        worker = tmp_path / "worker.py"
+        worker.write_text(script)
         return subprocess.Popen(
-            [sys.executable, "-c", program, *argv],
+            [sys.executable, "-c", LAUNCH, str(worker), *argv, str(config)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -64,22 +99,52 @@ def torch_process(tmp_path: Path) -> Start:
             text=True,
         )
 
-    return start
+    return launch
+
+
+@pytest.fixture(scope="session")
+def ask() -> Iterator[Callable[..., int]]:
+    """Give orders to the process that launchers are forked from."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("prefork.py"))],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ask(**order: Any) -> int:
+        assert process.stdin
+        assert process.stdout
+        print(json.dumps(order), file=process.stdin, flush=True)
+        return int(process.stdout.readline())
+
+    with process:
+        yield ask
 
 
 @pytest.fixture
-def launch(torch_process: Start, tmp_path: Path, config: Path) -> Start:
-    """Start launch/local.py in `tmp_path` with a script's text in the place of job/train.py."""
-    worker = tmp_path / "worker.py"
-    return lambda script, *argv: (
-        worker.write_text(script) and torch_process(LAUNCH, str(worker), *argv, str(config))
-    )
+def supervise(ask: Callable[..., int], tmp_path: Path) -> Supervise:
+    """Start the launcher in `tmp_path` with a script's text as worker; RUN_DIR is `run`."""
+    worker, program = tmp_path / "worker.py", tmp_path / "supervise.py"
+    program.write_text(SUPERVISE)
+
+    def supervise(script: str, *argv: str) -> Launcher:
+        worker.write_text(script)
+        return Launcher(ask, tmp_path, [str(program), str(worker), *argv])
+
+    return supervise
 
 
 @pytest.fixture
-def supervise(torch_process: Start, tmp_path: Path) -> Start:
-    """As `launch`, without the seconds that reading a configuration costs; RUN_DIR is `run`."""
-    worker = tmp_path / "worker.py"
-    return lambda script, *argv: (
-        worker.write_text(script) and torch_process(SUPERVISE, str(worker), *argv)
-    )
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """Wait until something holds, or fail."""
+
+    def wait_until(holds: Callable[[], object]) -> None:
+        end = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    return wait_until

@@ -29,9 +29,10 @@ def dry_run(capsys, config, monkeypatch):
 
 def test_one_machine_meets_itself_without_asking_for_its_name(dry_run):
     words = dry_run("--nproc", "2")
-    options = ["--nproc-per-node=2", "--max-restarts=0", "--standalone", "--local-addr=127.0.0.1"]
-    assert words[2:7] == ["torchrun", *options]
-    assert words[7] == str(TRAIN)
+    assert words[2] == "torchrun"
+    assert {"--nproc-per-node=2", "--max-restarts=0"} < {*words}
+    assert {"--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"} < {*words}
+    assert words[-2] == str(TRAIN)
 
 
 def test_overrides_may_stand_before_options(capsys, config):
@@ -42,7 +43,7 @@ def test_overrides_may_stand_before_options(capsys, config):
 def test_threads_share_the_cores_unless_they_are_set(dry_run, monkeypatch, capsys, config):
     assert dry_run("--nproc", "2")[0] == "OMP_NUM_THREADS=3"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("launch.local.count_cores", lambda: 8)
     assert dry_run("--nproc", "2")[0] == "OMP_NUM_THREADS=4"
     assert dry_run("--nproc", "16")[0] == "OMP_NUM_THREADS=1"
 
@@ -61,8 +62,16 @@ def test_torchruns_own_variables_are_the_defaults(dry_run, monkeypatch):
     for name, value in {"NNODES": "2", "NPROC_PER_NODE": "3", "NODE_RANK": "1"}.items():
         monkeypatch.setenv(f"PET_{name}", value)
     monkeypatch.setenv("PET_MASTER_ADDR", "first")
+    monkeypatch.setenv("PET_MASTER_PORT", "7777")
     words = dry_run()
     assert {"--nproc-per-node=3", "--nnodes=2", "--rdzv-backend=static", "--node-rank=1"} < {*words}
+    assert "--rdzv-endpoint=first:7777" in words
+
+
+def test_one_machine_of_a_cluster_does_not_ask_for_its_own_name(dry_run, monkeypatch):
+    monkeypatch.setenv("PET_NNODES", "1")
+    monkeypatch.setenv("PET_MASTER_ADDR", "first")
+    assert "--rdzv-endpoint=127.0.0.1:0" in dry_run("--max-restarts", "3")
 
 
 def test_restarts_are_refused_where_machines_meet_once(dry_run):

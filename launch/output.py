@@ -1,0 +1,211 @@
+"""launch: what the workers print: told apart by rank on the screen, in one file each on the disk.
+
+One thread reads all of it. Rank 0 has the terminal, where there is one: its progress bar works as
+if nobody stood between. Lines of other ranks are written above it, each with its rank in front.
+"""
+
+import fcntl
+import os
+import pty
+import re
+import selectors
+import termios
+import threading
+import time
+import tty
+from collections import deque
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
+
+STDOUT, STDERR = 1, 2
+TAIL_LINES = 20
+CHUNK_BYTES = 1 << 16
+LOG_BYTES = 8 << 20
+CLEAR_LINE = b"\r\x1b[2K"
+ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78]")
+
+
+class Output(LogsSpecs):
+    """The streams of all workers of one start.
+
+    Args:
+        folder: for the files, made when the first line comes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._selector = selectors.DefaultSelector()
+        self._streams: list[_Stream] = []
+        self._wake, self._waker = os.pipe()
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._read, name="output", daemon=True)
+        self._thread.start()
+        self.workers: dict[int, Worker] = {}
+
+    @property
+    def root_log_dir(self) -> str:
+        """Return the folder of the files."""
+        return str(self._folder)
+
+    def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
+        """Make two streams for each worker that torchrun is about to start."""
+        destination = LogsDest(error_files=dict.fromkeys(envs, os.devnull))
+        for local_rank, environment in envs.items():
+            rank = int(environment["ROLE_RANK"])  # all workers have the same role
+            worker = self.workers[rank] = Worker(rank, self._folder)
+            destination.stdouts[local_rank] = self._open(worker, STDOUT)
+            destination.stderrs[local_rank] = self._open(worker, STDERR)
+        return destination
+
+    def finish(self) -> None:
+        """Read what the workers have left behind, and end."""
+        os.close(self._waker)
+        self._thread.join()
+        for stream in self._streams:
+            stream.close()
+        for worker in self.workers.values():
+            worker.close()
+        self._selector.close()
+        os.close(self._wake)
+
+    def _open(self, worker: "Worker", target: int) -> str:
+        stream = _Stream(worker, target)
+        self._streams.append(stream)
+        self._selector.register(stream.source, selectors.EVENT_READ, stream)
+        return stream.path
+
+    def _read(self) -> None:
+        over = False
+        while not over:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    over = True
+                else:
+                    key.data.read()
+        for stream in self._streams:
+            stream.end()
+
+
+class Worker:
+    """What one worker has printed.
+
+    Args:
+        rank: of the worker.
+        folder: of its file.
+    """
+
+    def __init__(self, rank: int, folder: Path) -> None:
+        self.rank = rank
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        """The last lines on stderr."""
+        self.spoke = 0.0
+        """When the last of them came."""
+        self._file = _File(folder / f"rank_{rank}.log")
+
+    def note(self, line: bytes, target: int) -> None:
+        """Keep a line."""
+        if target == STDERR:
+            self.tail.append(line.decode(errors="replace"))
+            self.spoke = time.time()
+        self._file.write(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _Stream:
+    """stdout or stderr of one worker, on its way to that of the launcher."""
+
+    def __init__(self, worker: Worker, target: int) -> None:
+        self._worker, self._target = worker, target
+        self._on_terminal = os.isatty(target)
+        self._unchanged = self._on_terminal and worker.rank == 0
+        self._rest = b""
+        if self._unchanged:
+            self.source, self._sink = pty.openpty()
+            tty.setraw(self._sink)  # the real terminal does the rest
+            size = fcntl.ioctl(target, termios.TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(self._sink, termios.TIOCSWINSZ, size)
+            self.path = os.ttyname(self._sink)
+        else:
+            self.source, self._sink = os.pipe()
+            self.path = f"/dev/fd/{self._sink}"
+        os.set_blocking(self.source, False)
+
+    def read(self) -> bool:
+        """Pass on what is there; False where nothing is."""
+        try:
+            data = os.read(self.source, CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        if self._unchanged:
+            self._show(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > CHUNK_BYTES:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._line(line)
+        return True
+
+    def end(self) -> None:
+        """Pass on all that is left, a last line without an end among it."""
+        while self.read():
+            pass
+        if self._rest:
+            self._line(self._rest)
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.source)
+        os.close(self._sink)
+
+    def _line(self, line: bytes) -> None:
+        line = line.rstrip(b"\r").rpartition(b"\r")[2]  # the rest was overwritten
+        prefix = f"[rank {self._worker.rank}] ".encode() if self._worker.rank else b""
+        line = line.removeprefix(prefix)  # some of the job's own have it
+        if not self._unchanged:
+            self._show((CLEAR_LINE if self._on_terminal else b"") + prefix + line + b"\n")
+        self._worker.note(ESCAPES.sub(b"", line), self._target)
+
+    def _show(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._target, data) :]
+            except OSError:  # a closed terminal or pipe is no reason for the workers to end
+                return
+
+
+class _File:
+    """The log of one worker, and the part before it: at most twice LOG_BYTES."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._broken = False
+
+    def write(self, line: bytes) -> None:
+        """Add a line; a full disk costs the log, not the training."""
+        if self._broken:
+            return
+        now = datetime.now().isoformat(timespec="milliseconds").encode()
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(now + b" " + line + b"\n")
+            if self._file.tell() > LOG_BYTES:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                self.close()
+        except OSError:
+            self._broken = True
+
+    def close(self) -> None:
+        """Close the file; another line opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
