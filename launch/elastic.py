@@ -18,7 +18,8 @@ from torch.distributed.elastic.rendezvous import (
     RendezvousConnectionError,
     RendezvousError,
 )
-from torch.distributed.run import config_from_args, elastic_launch, parse_args
+from torch.distributed.launcher.api import elastic_launch
+from torch.distributed.run import config_from_args, parse_args
 
 from launch.ending import (
     TIMED_OUT,

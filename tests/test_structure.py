@@ -101,7 +101,7 @@ def test_balancing_needs_nothing_but_torch_and_torchjd():
 
 @EVERY
 def test_collectives_accelerate_and_pickles_are_imported_where_the_design_says(name):
-    allowed = {"torch.distributed.run", "torch.distributed.elastic"}
+    allowed = {f"torch.distributed.{part}" for part in ("run", "elastic", "launcher")}
     for module in imports_of(name):
         if name.startswith("launch/") and within(module, allowed):
             continue
