@@ -1,39 +1,46 @@
 """config: one YAML file and `key.path=value` overrides to a JobConfig, or every mistake at once."""
 
-import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    TypeAdapter,
     ValidationError,
 )
 
 from job.track import Track
-from job.yaml12 import parse
+from job.yaml12 import MAX_DEPTH, fault_of, parse
 from mtl.balancing import Balancing, OnGramian
 from mtl.errors import ConfigError
 from mtl.graphs import Source
 from mtl.loaders import AllOrNumNeighbors, Loader, neighbors_of, num_hops
 from mtl.models import Model
-from mtl.plugin import Options, Share, dump, explain
+from mtl.plugin import Options, Share, dump, explain, path_of, shown, validated
 from mtl.tasks import Task
 
 CONFIGS = Path(__file__).parent / "configs"
 QUICKSTART = CONFIGS / "quickstart.yaml"
+MAX_CHARACTERS, MAX_NAME = 1 << 20, 100
+
+
+def _one_name(name: str) -> str:
+    if not re.fullmatch(r"[^/\\]+", name) or name in (".", "..") or not name.isprintable():
+        raise ValueError(f"{shown(name)} is no name (no /, no control characters, not empty)")
+    return name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Options):
     """Which run this is."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_one_name)]
     """Name in the run directory, in MLflow and on the cluster."""
     dir: Path
     """Run directory; default runs/NAME. The same command finds its checkpoints there."""
@@ -169,7 +176,7 @@ def read(tree: dict[str, Any], assignments: list[str]) -> JobConfig:
     if isinstance(tree.get("run"), dict) and "name" in tree["run"]:
         tree["run"].setdefault("dir", f"runs/{tree['run']['name']}")
     try:
-        config = TypeAdapter(JobConfig).validate_json(json.dumps(tree, default=str))
+        config = validated(JobConfig, tree)
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error, JobConfig))) from None
     mistakes = list(_check(config))
@@ -192,12 +199,15 @@ def tree_at(path: Path) -> dict[str, Any]:
         ConfigError: it is missing, no YAML, or no mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:
         shipped = ", ".join(sorted(p.name for p in CONFIGS.glob("*.yaml")))
         raise ConfigError(f"{path}: no such file (shipped in {CONFIGS.name}/: {shipped})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{str(path)!r}: cannot be read as text: {error}") from None
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{path}: longer than {MAX_CHARACTERS:,} characters: no configuration")
     tree = parse(text, str(path))
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected a mapping, found {type(tree).__name__}")
@@ -210,17 +220,19 @@ def assign(tree: dict[str, Any], assignment: str) -> None:
     Raises:
         ConfigError: the value is no YAML, or something above it is no mapping.
     """
-    path, _, text = assignment.partition("=")
-    *parents, leaf = path.split(".")
+    key, _, text = assignment.partition("=")
+    *parents, leaf = key.split(".")
+    if "" in (*parents, leaf) or len(parents) > MAX_DEPTH or fault_of(key):
+        raise ConfigError(f"{shown(assignment)}: expected key.path=value")
+    path = path_of(*parents, leaf)
     node = tree
     for depth, parent in enumerate(parents):
         if node.get(parent) is None:
             node[parent] = {}
         node = node[parent]
         if not isinstance(node, dict):
-            raise ConfigError(
-                f"{path}: {'.'.join(parents[: depth + 1])} is {node!r}, not a mapping to override"
-            )
+            above = path_of(*parents[: depth + 1])
+            raise ConfigError(f"{path}: {above} is {shown(node)}, not a mapping to override")
     node[leaf] = parse(text, f"override {path}")
 
 
@@ -259,14 +271,15 @@ def _check(config: JobConfig) -> list[str]:
             f"all tasks read ({reason}); take `at: parameters`, or leave it out"
         )
     for name in config.tasks:
-        if not name.isidentifier() or hasattr(reserved, name):
+        if not name.isidentifier() or hasattr(reserved, name) or len(name) > MAX_NAME:
             mistakes.append(
-                f"tasks.{name}: no name for a task; take letters, digits and _, and no word that "
-                f"torch.nn.ModuleDict has taken, such as type, keys or train"
+                f"{path_of('tasks', name)}: no name for a task; take up to {MAX_NAME} "
+                "letters, digits and _, and no word that torch.nn.ModuleDict has taken, such as "
+                "type, keys or train"
             )
     if evaluate.select != "mean_gain" and evaluate.select.split("/")[0] not in config.tasks:
         mistakes.append(
             f"evaluate.select: expected mean_gain or TASK/METRIC with TASK one of "
-            f"{', '.join(config.tasks)}, found {evaluate.select!r}"
+            f"{', '.join(config.tasks)}, found {shown(evaluate.select)}"
         )
     return mistakes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from job.config import assign, tree_at
 from job.conversion import ConversionProgress
@@ -14,7 +14,7 @@ from job.yaml12 import parse
 from mtl.errors import ConfigError
 from mtl.graphs import Source
 from mtl.graphs.schema import MANIFEST
-from mtl.plugin import Options, explain
+from mtl.plugin import Options, explain, validated
 
 USAGE = """
 usage: python job/prepare.py CONFIG.yaml OUT_DIR [key.path=value ...]
@@ -63,8 +63,7 @@ def read(tree: dict[str, Any], assignments: list[str]) -> Source:
             raise ConfigError(f"{path}: only the section `graph` is read here (graph.KEY=value)")
         assign(section, assignment)
     try:
-        adapter = TypeAdapter(Section)
-        return adapter.validate_json(json.dumps(section, default=str)).graph
+        return validated(Section, section).graph
     except ValidationError as error:
         raise ConfigError("\n".join(explain(error, Section))) from None
 

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from job.config import tree_at
 from job.yaml12 import parse
 from mtl.errors import ConfigError
-from mtl.plugin import Options, explain
+from mtl.plugin import Options, explain, validated
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Values = dict[str, Any]
 """What one trial puts in the place of the configuration's own values, by dotted path."""
+MAX_VALUES = 100_000
 DIGITS = 4
 """Significant digits of a real number that is drawn: nobody wants to read more."""
 
@@ -43,6 +44,10 @@ class Range(Options):
             raise ValueError(f"low ({self.low}) must be below high ({self.high})")
         if self.step is not None and not 0 < self.step <= self.high - self.low:
             raise ValueError(f"step ({self.step}) must be in (0, {self.high - self.low}]")
+        if max(-self.low, self.high) >= 2**62:
+            raise ValueError(f"low ({self.low}) and high ({self.high}) must be below 2**62")
+        if self.step is not None and (self.high - self.low) / self.step > MAX_VALUES:
+            raise ValueError(f"step ({self.step}) makes more than {MAX_VALUES:,} values")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ValueError("log needs a low above 0, and no step")
 
@@ -99,6 +104,8 @@ class Sweep(Options):
             for key, values in self.space.items():
                 if isinstance(values, Range) and values.step is None:
                     raise ValueError(f"space.{key}: a grid needs a list, or a range with a step")
+            if self.num_trials > MAX_VALUES:
+                raise ValueError(f"space: a grid of {self.num_trials:,}; at most {MAX_VALUES:,}")
         elif self.trials is None:
             raise ValueError(f"trials: {self.method} needs to know how many")
 
@@ -209,7 +216,7 @@ def read_sweep(path: Path) -> Sweep:
         ConfigError: with all mistakes, one a line, each with file and key.
     """
     try:
-        return TypeAdapter(Sweep).validate_json(json.dumps(tree_at(path), default=str))
+        return validated(Sweep, tree_at(path))
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, Sweep))) from None
 

@@ -5,31 +5,70 @@ from typing import Any
 
 import yaml
 
+from job.redaction import holds_secret
 from mtl.errors import ConfigError
+
+MAX_DEPTH = 50
+"""Mappings and lists inside one another; what reads them after us gives up at 200."""
+MAX_DIGITS = 100
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the core schema of YAML 1.2, without anchors and aliases."""
+    """PyYAML's safe loader with the core schema of YAML 1.2: no anchors, no aliases, no tags."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None):
-            raise yaml.constructor.ConstructorError(
-                None, None, "anchors and aliases are not allowed", event.start_mark
-            )
-        return super().compose_node(parent, index)
+            raise _wrong("anchors and aliases are not allowed", event.start_mark)
+        if getattr(event, "tag", None):
+            raise _wrong(f"tags are not allowed, found {event.tag!r}", event.start_mark)
+        if self._depth > MAX_DEPTH:
+            raise _wrong(f"nested deeper than {MAX_DEPTH}", event.start_mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_scalar(self, node: Any) -> Any:
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and (fault := fault_of(text)):
+            raise _wrong(fault, node.start_mark)
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _wrong("expected a word as a key", key.start_mark)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
+                raise _wrong(f"the key {key.value!r} stands twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _wrong(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def fault_of(text: str) -> str | None:
+    """Return why a text can stand in no configuration, which other files repeat."""
+    if "\0" in text:
+        return f"{text[:50]!r} holds a NUL character"
+    if not text.isascii() and not _is_unicode(text):
+        return f"{text[:50]!r} is no Unicode"
+    if holds_secret(text):
+        return (
+            "an address with a password or a signature; give it in the environment, such as "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (docs/security.md)"
+        )
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 for _tag, _pattern, _first in (
@@ -45,7 +84,10 @@ for _tag, _pattern, _first in (
 
 
 def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
+    digits = loader.construct_scalar(node)
+    if len(digits) > MAX_DIGITS:
+        raise _wrong(f"a number of {len(digits)} characters is too long", node.start_mark)
+    return int(digits)
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
@@ -68,8 +110,8 @@ def parse(text: str, origin: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
         raise ConfigError(f"{place}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{origin}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # of characters that YAML does not take
+        raise ConfigError(f"{origin}: {' '.join(str(error).split())}") from None
 
 
 def render(tree: Any) -> str:

@@ -4,16 +4,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from inspect import getmembers, isclass
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 Location = tuple[str | int, ...]
+MAX_SHOWN, MAX_MESSAGE = 200, 1000
+T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -44,8 +47,7 @@ class Plugin(Options):
     @classmethod
     def types(cls) -> list[str]:
         """Names that `type` may have: the public modules of the package."""
-        paths = import_module(cls.__module__).__path__
-        return sorted(m.name for m in iter_modules(paths) if not m.name.startswith("_"))
+        return list(_modules(cls.__module__))
 
     @classmethod
     def named(cls, name: str) -> type[Self]:
@@ -77,7 +79,7 @@ class Plugin(Options):
         kind = cls.named(name)
         try:
             options = {key: option for key, option in value.items() if key != "type"}
-            return TypeAdapter(kind).validate_json(json.dumps(options, default=str))
+            return validated(kind, options)
         except ValidationError as error:
             nested = {"errors": error.errors(include_url=False), "kind": kind}
             raise PydanticCustomError("nested", "", nested) from error
@@ -86,6 +88,27 @@ class Plugin(Options):
     def type(self) -> str:
         """Name of the component in YAML."""
         return type(self).__module__.rpartition(".")[2]
+
+
+def validated(kind: type[T], tree: Any) -> T:
+    """Make options of a plain tree, read as JSON.
+
+    Raises:
+        ValidationError: `explain` says what is wrong.
+    """
+    made: T = _adapter(kind).validate_json(json.dumps(tree, default=str))  # type: ignore[arg-type]
+    return made
+
+
+@cache
+def _modules(package: str) -> tuple[str, ...]:
+    paths = import_module(package).__path__
+    return tuple(sorted(m.name for m in iter_modules(paths) if not m.name.startswith("_")))
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # ten times as long as what it is for
 
 
 def explain(error: ValidationError, kind: type) -> list[str]:
@@ -111,10 +134,22 @@ def nearest(word: object, allowed: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def path_of(*keys: str | int) -> str:
+    """Return a YAML path; keys that would break a line are quoted, and long ones cut."""
+    words = map(str, keys)
+    return ".".join(w if w.isprintable() and 0 < len(w) <= MAX_SHOWN else shown(w) for w in words)
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: what is long, cut."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
 def _explain(errors: list[ErrorDetails], kind: type, prefix: Location) -> Iterator[str]:
     for error in errors:
         location = prefix + error["loc"]
-        path = ".".join(map(str, location)) or "the configuration"
+        path = path_of(*location) or "the configuration"
         context: dict[str, Any] = error.get("ctx", {})
         if error["type"] == "nested":
             yield from _explain(context["errors"], context["kind"], location)
@@ -129,18 +164,18 @@ def _explain(errors: list[ErrorDetails], kind: type, prefix: Location) -> Iterat
             yield f"{path}: required, but missing"
         else:
             message = error["msg"].removeprefix("Value error, ")
-            found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
-            yield f"{path}: {message[:1].lower()}{message[1:]}{found}"
+            found = "" if error["type"] == "value_error" else f", found {shown(error['input'])}"
+            yield f"{path}: {message[:1].lower()}{message[1:MAX_MESSAGE]}{found}"
 
 
 def _unknown_type(context: dict[str, Any]) -> str:
     allowed: list[str] = context["allowed"]
     if not isinstance(context["found"], dict):
-        return f"expected a mapping with a `type`, found {context['found']!r}"
+        return f"expected a mapping with a `type`, found {shown(context['found'])}"
     if context["name"] is None:
         return f"`type` is missing (allowed: {', '.join(allowed)})"
     hint = nearest(context["name"], allowed)
-    return f"unknown type {context['name']!r}{hint} (allowed: {', '.join(allowed)})"
+    return f"unknown type {shown(context['name'])}{hint} (allowed: {', '.join(allowed)})"
 
 
 def _owner(kind: Any, location: Location) -> Any:

@@ -1,12 +1,11 @@
 """tables: options whose `kind` says which class they are."""
 
-import json
 from typing import Any, ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
-from mtl.plugin import Options, nearest
+from mtl.plugin import Options, nearest, shown, validated
 
 Mistake = tuple[tuple[str | int, ...], str]
 """Where it is, from the object that is checked on, and what is wrong and allowed."""
@@ -44,15 +43,16 @@ class Tagged(Options):
         kinds = {kind.kind: kind for kind in cls.__subclasses__()}
         allowed = f"(allowed: {', '.join(kinds)})"
         if not isinstance(options, dict):
-            raise wrong([((), f"expected a mapping with a `kind` {allowed}, found {value!r}")], cls)
+            found = f"expected a mapping with a `kind` {allowed}, found {shown(value)}"
+            raise wrong([((), found)], cls)
         name = options.get("kind", cls.default)
         if name is None:
             raise wrong([((), f"`kind` is missing {allowed}")], cls)
-        if name not in kinds:
-            found = f"unknown kind {name!r}{nearest(name, list(kinds))} {allowed}"
+        if not isinstance(name, str) or name not in kinds:
+            found = f"unknown kind {shown(name)}{nearest(name, list(kinds))} {allowed}"
             raise wrong([((), found)], cls)
         try:
-            return TypeAdapter(kinds[name]).validate_json(json.dumps(options, default=str))
+            return validated(kinds[name], options)
         except ValidationError as error:
             nested = {"errors": error.errors(include_url=False), "kind": kinds[name]}
             raise PydanticCustomError("nested", "", nested) from error
