@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import NoReturn
 
+from job.redaction import without_secrets
 from mtl.errors import ConfigError, UserError
 
 
@@ -35,5 +36,5 @@ def exit_code(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(without_secrets(str(error)), file=sys.stderr)
         return error.exit_code

@@ -19,6 +19,7 @@ from job.comparison_runs import find_rows, is_called, open_store
 from job.comparison_table import show, write_csv, write_json
 from job.comparison_verdict import verdict
 from job.mlflow_store import StoreError
+from job.redaction import without_secrets
 from mtl.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         Console().print(Text(verdict(rows)))
         write(args, rows, client, sys.argv[1:] if argv is None else argv)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(without_secrets(str(error)), file=sys.stderr)
         return error.exit_code
     except OSError as error:
         file = error.filename2 or error.filename
@@ -59,7 +60,7 @@ def write(
     if args.html:
         from job.comparison_page import write_page
 
-        command = shlex.join(["python", "job/compare.py", *words])
+        command = without_secrets(shlex.join(["python", "job/compare.py", *words]))
         with Console(stderr=True).status("reading the curves"):
             path = write_page(args.html, rows, client, command)
         print(path)

@@ -23,6 +23,7 @@ from job.mlflow_store import (
     without_password,
 )
 from job.record import PICTURE, REPORT, parse, write_json
+from job.redaction import holds_secret
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def send_run(run_dir: Path, uri: str | None, experiment: str | None) -> str:
     if not path.is_file() or not (run_dir / "metrics.jsonl").is_file():
         raise ConfigError(f"{run_dir}: not a run directory (mlflow.json or metrics.jsonl missing)")
     state = json.loads(path.read_text())
+    if uri and holds_secret(uri):  # mlflow.json remembers it
+        raise ConfigError("--uri: holds a password; give it in the environment (docs/security.md)")
     state["uri"] = absolute(uri) if uri else state["uri"]
     state["experiment"] = experiment or state["experiment"] or "graphmtl"
     if state["uri"] is None:

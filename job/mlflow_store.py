@@ -3,10 +3,10 @@
 import fcntl
 import logging
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from job.redaction import without_secrets
 from mtl.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def without_password(text: str) -> str:
-    """Return the text without the user and password of any URI in it."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    """Return the text without passwords, those of the environment among them."""
+    return without_secrets(text)
 
 
 def _make_sqlite(path: Path) -> None:
