@@ -30,6 +30,7 @@ from job.hardware import (
     device_name,
     share_cores,
 )
+from job.redaction import without_secrets
 from job.watchdog import Watchdog
 from mtl.errors import UserError
 
@@ -40,8 +41,14 @@ if TYPE_CHECKING:
 TIMEOUT = timedelta(minutes=10)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SILENT_SECONDS = 2.0
-COMMON_CODES = (64, 65, 75, 76, 78)
+COMMON_CODES = (64, 65, 75, 76, 77, 78)
 """Endings that all processes of a machine come to together."""
+
+
+CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EISDIR),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
 
 
 class CannotWriteError(UserError):
@@ -416,7 +423,12 @@ def _say(message: str, *, common: bool) -> None:
 
 
 def _ending(error: BaseException) -> tuple[int, str]:
-    """Return the exit code of an error and what to tell people about it."""
+    """Return the exit code of an error and what to tell people about it, without secrets."""
+    code, words = _told(error)
+    return code, without_secrets(words)
+
+
+def _told(error: BaseException) -> tuple[int, str]:
     match error:
         case SystemExit():
             return (error.code if isinstance(error.code, int) else 1), ""
@@ -425,7 +437,7 @@ def _ending(error: BaseException) -> tuple[int, str]:
             return error.exit_code, f"error: {lines}" if lines else ""
         case Interruption():
             return StoppedError.exit_code, str(error)
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EACCES | errno.EISDIR):
+        case OSError(errno=number) if number in CANNOT_WRITE:
             return CannotWriteError.exit_code, f"error: {error}"
     return 70, "".join(traceback.format_exception(error)).rstrip()
 
