@@ -164,7 +164,8 @@ class Stepper:
             total += self._sum_of(made)
             self.agreement.recent.add(batch.number, made.detached())
             yield batch, self._told(made)
-        if self._options.observes or gradients is not None:
+        asked = self._options.observes or self._policy == "skip_step"  # of losses, by all
+        if asked or gradients is not None:
             self._facts = self.agreement.shared(self._facts, total, gradients)
         self.agreement.look(self._facts, task_weights if self._options.observes else None)
 
