@@ -19,3 +19,9 @@ class DataError(UserError):
     """A mistake in the data: the message names the file, row and value and what is allowed."""
 
     exit_code: ClassVar[int] = 65
+
+
+class RefusedError(DataError):
+    """Data that could run code, or that lead elsewhere: the message names the file and why."""
+
+    exit_code: ClassVar[int] = 77

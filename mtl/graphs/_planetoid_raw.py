@@ -1,37 +1,76 @@
-"""The raw files of Planetoid: pickles, so nothing but arrays is ever unpickled from them."""
+"""The raw files of Planetoid: pickles, of which nothing but numbers, lists and arrays is read."""
 
+import math
 import pickle
-import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct
 from scipy.sparse import csr_matrix
 
-from mtl.errors import DataError
+from mtl.errors import DataError, RefusedError
+from mtl.graphs._memory import memory_bytes
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+
+
+class _Dtype:
+    """In the place of numpy's, whose state may be anything: plain numbers alone."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        self.dtype = np.dtype(str(name))
+        if self.dtype.kind not in "biuf":
+            raise ValueError(f"an array of {self.dtype}; allowed: numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """In the place of numpy's, whose state may point anywhere: bytes are checked and copied."""
+
+    def __init__(self, *_: object) -> None:
+        self.values = np.empty(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, data = state
+        data = data.encode("latin1") if isinstance(data, str) else data
+        values = np.frombuffer(data, dtype.dtype)
+        self.values = values.reshape(shape, order="F" if fortran else "C").copy()
+
+
+class _Matrix:
+    """In the place of scipy's: `data`, `indices`, `indptr` and `_shape`."""
+
+    data: _Array
+    indices: _Array
+    indptr: _Array
+    _shape: tuple[int, int]
+
+
 ALLOWED: dict[tuple[str, str], Any] = {
     ("__builtin__", "list"): list,
     ("builtins", "list"): list,
     ("collections", "defaultdict"): defaultdict,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("scipy.sparse.csr", "csr_matrix"): csr_matrix,
-    ("scipy.sparse._csr", "csr_matrix"): csr_matrix,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("scipy.sparse.csr", "csr_matrix"): _Matrix,
+    ("scipy.sparse._csr", "csr_matrix"): _Matrix,
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Refuse every global that Planetoid's files do not need: a pickle could run any code."""
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Refuse every global that Planetoid's files do not need: a pickle could run any code.
+
+    Python's own unpickler, not that in C, which takes all memory where a file says so.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not allowed")
+            raise RefusedError(f"it names {module}.{name}, which is not allowed")
         return ALLOWED[module, name]
 
 
@@ -39,32 +78,47 @@ def read_raw(path: Path) -> np.ndarray:
     """Return the graph as int64 [2, pairs], test ids as int64 [ids], else float32 [rows, columns].
 
     Raises:
-        DataError: the file is broken, or a pickle that names anything but arrays.
+        DataError: the file is broken.
+        RefusedError: it is a pickle that names anything but arrays.
     """
     try:
         if path.name.endswith(".test.index"):
             return np.array(path.read_text().split(), np.int64)
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's, of the old pickles' dtypes
+        with path.open("rb") as file:
             content = _Unpickler(file, encoding="latin1").load()
-        return _pairs(content) if path.name.endswith(".graph") else _matrix(content)
+        return _pairs(content) if path.name.endswith(".graph") else _rows(content)
     except Exception as error:  # a broken pickle may raise any exception
-        raise DataError(f"{path}: cannot be read as a Planetoid file: {error}") from error
+        kind = RefusedError if isinstance(error, RefusedError) else DataError
+        raise kind(f"{path}: cannot be read as a Planetoid file: {error}") from error
 
 
 def _pairs(graph: Any) -> np.ndarray:
     """Return the pairs (paper, neighbour) as the file has them: some twice, some self loops."""
-    src = np.repeat(np.array(list(graph), np.int64), [len(ids) for ids in graph.values()])
-    return np.stack([src, np.array([i for ids in graph.values() for i in ids], np.int64)])
+    papers, neighbours = list(graph), [i for ids in graph.values() for i in ids]
+    if not all(isinstance(paper, int) for paper in (*papers, *neighbours)):
+        raise ValueError("a paper that is no whole number")
+    src = np.repeat(np.array(papers, np.int64), [len(ids) for ids in graph.values()])
+    return np.stack([src, np.array(neighbours, np.int64)])
 
 
-def _matrix(content: Any) -> np.ndarray:
-    if isinstance(content, csr_matrix):
-        parts = (content.data, content.indices, content.indptr)
-        matrix = csr_matrix(parts, shape=content._shape)
-        matrix.check_format(full_check=True)  # scipy would read out of range
-        content = matrix.toarray()
-    rows = np.asarray(content).astype(np.float32)
+def _rows(content: Any) -> np.ndarray:
+    if isinstance(content, _Array):
+        rows = content.values.astype(np.float32)
+    elif isinstance(content, _Matrix):
+        parts = (content.data.values, content.indices.values, content.indptr.values)
+        rows = dense(csr_matrix(parts, shape=content._shape)).astype(np.float32)
+    else:
+        raise ValueError(f"{type(content).__name__} instead of an array")
     if rows.ndim != 2:
         raise ValueError(f"{rows.ndim} dimensions instead of 2")
     return rows
+
+
+def dense(matrix: csr_matrix) -> np.ndarray:
+    """Return a matrix with its zeros, having checked that it is whole and that they fit."""
+    matrix.check_format(full_check=True)  # scipy would read out of range
+    size = math.prod(matrix.shape) * max(matrix.dtype.itemsize, 4)
+    if size > memory_bytes():
+        raise ValueError(f"{matrix.shape} is larger than the memory")
+    array: np.ndarray = matrix.toarray()
+    return array

@@ -11,6 +11,8 @@ from scipy.sparse import csr_matrix
 from mtl.errors import DataError
 from mtl.graphs import Source
 from mtl.graphs._download import download
+from mtl.graphs._npz import read_npz
+from mtl.graphs._planetoid_raw import dense
 from mtl.graphs.splits import random_split
 from mtl.graphs.writer import GraphWriter
 
@@ -25,7 +27,7 @@ class Amazon(Source):
     `random` is the literature's: 20 goods of each category train, 30 validate, the rest test.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("splits",)
+    parts: ClassVar[tuple[str, ...]] = ("_npz", "_planetoid_raw", "splits")
 
     name: Literal["Photo", "Computers"] = "Photo"
     """Which graph."""
@@ -70,16 +72,16 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         DataError: the file is broken.
     """
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            words, pairs = _matrix(file, "attr"), _matrix(file, "adj").tocoo()
-            classes = np.asarray(file["labels"])
+        arrays = read_npz(path)
+        words, pairs = _matrix(arrays, "attr"), _matrix(arrays, "adj")
+        classes = arrays["labels"]
         num_nodes = len(classes)
         if words.shape[0] != num_nodes or pairs.shape != (num_nodes, num_nodes):
             shapes = f"{words.shape}, {pairs.shape}"
             raise ValueError(f"{num_nodes} labels, but features and edges of {shapes}")
         if classes.dtype.kind not in "iu" or classes.min(initial=0) < 0:
             raise ValueError("labels: expected whole numbers from 0")
-        features = words.toarray().astype(np.float32)
+        features, pairs = dense(words).astype(np.float32), pairs.tocoo()
     except Exception as error:  # a broken file may raise any exception
         raise DataError(f"{path}: cannot be read as gnn-benchmark's .npz: {error}") from error
     features[features > 0] = 1
@@ -88,9 +90,9 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return features, classes, np.unique(np.hstack([one_way, one_way[::-1]]), axis=1)
 
 
-def _matrix(file: np.lib.npyio.NpzFile, name: str) -> csr_matrix:
-    parts = tuple(file[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
-    matrix = csr_matrix(parts, shape=tuple(file[f"{name}_shape"]))
+def _matrix(arrays: dict[str, np.ndarray], name: str) -> csr_matrix:
+    parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
+    matrix = csr_matrix(parts, shape=tuple(arrays[f"{name}_shape"]))
     matrix.check_format(full_check=True)  # scipy would read out of range
     return matrix
 

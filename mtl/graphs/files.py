@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl.errors import DataError
+from mtl.errors import DataError, RefusedError
 from mtl.graphs._agreement import check_agreement
 from mtl.graphs.schema import MANIFEST, ArrayInfo, GraphInfo, read_schema
 
@@ -60,7 +60,7 @@ def _check_file(folder: Path, array: ArrayInfo) -> None:
         if not path.is_file():
             raise DataError(f"{path}: no such file; {MANIFEST} names it")
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{path}: leads to {path.resolve()}, outside the graph folder")
+            raise RefusedError(f"{path}: leads to {path.resolve()}, outside the graph folder")
         _check_header(path, array)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error

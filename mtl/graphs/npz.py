@@ -9,6 +9,7 @@ import numpy as np
 from mtl.errors import DataError
 from mtl.graphs import Source
 from mtl.graphs._categories import one_hot
+from mtl.graphs._npz import read_npz
 from mtl.graphs.writer import GraphWriter
 
 NEEDED = ("num_nodes", "num_edges", "x", "edge_index", "y")
@@ -26,7 +27,7 @@ class Npz(Source):
     whole numbers, else a number.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("_categories",)
+    parts: ClassVar[tuple[str, ...]] = ("_categories", "_npz")
 
     file: Path
     """The .npz file."""
@@ -94,8 +95,7 @@ class Npz(Source):
 
     def _load(self) -> dict[str, np.ndarray]:
         try:
-            with self.file.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_npz(self.file)
         except Exception as error:  # a broken file may raise any exception
             raise DataError(f"{self.file}: cannot be read as .npz: {error}") from error
         for name in NEEDED:
