@@ -48,6 +48,7 @@ def run_rank(out: Path) -> None:
         runtime.backward(model(x).square().sum() * 0)  # as warm_up does
         clocked = gradient(model, lambda loss: runtime.backward(loss), x)
         plain = gradient(model, lambda loss: loss.backward(), x)
+        sums = accumulated(model, runtime, x)
         runtime.clock.take()
         late = Late.apply if runtime.rank == WORLD_SIZE - 1 else lambda x: x
         gradient(model, lambda loss: runtime.backward(loss), x, late)
@@ -60,7 +61,7 @@ def run_rank(out: Path) -> None:
                 bits[1] ^= 1
         drift |= {"between": replicas(net, runtime, 199), "after": replicas(net, runtime, 200)}
         seconds |= {"drift": drift}
-        found = {"same": same, "sum": float(sum(g.abs().sum() for g in clocked)), **seconds}
+        found = {"same": same, "sum": size(clocked), "sums": sums, **seconds}
         (out / f"straggler.{runtime.rank}.json").write_text(json.dumps(found))
 
 
@@ -78,6 +79,22 @@ def gradient(model: nn.Module, backward: Any, x: Tensor, late: Any = lambda x: x
     model.zero_grad()
     backward(late(model(x)).square().sum())
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def accumulated(model: nn.Module, runtime: Runtime, x: Tensor) -> list[float]:
+    """Return how large the gradient is after each of two microbatches."""
+    sums = []
+    model.zero_grad()
+    for last in (False, True):
+        with runtime.accumulate(model, last=last):
+            runtime.backward(model(x).square().sum())
+        sums.append(size([p.grad for p in model.parameters() if p.grad is not None]))
+    return sums
+
+
+def size(gradient: list[Tensor]) -> float:
+    """Return a number that tells gradients apart."""
+    return float(sum(g.abs().sum() for g in gradient))
 
 
 if __name__ == "__main__":

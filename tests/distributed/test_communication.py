@@ -32,6 +32,11 @@ def test_gradients_are_those_of_plain_ddp_to_the_last_bit(ranks: list[dict[str, 
     assert ranks[0]["sum"] > 0
 
 
+def test_gradients_meet_in_the_last_microbatch_of_a_step_alone(ranks: list[dict[str, Any]]) -> None:
+    first, last = zip(*(rank["sums"] for rank in ranks), strict=True)
+    assert (len(set(first)), len(set(last))) == (3, 1)
+
+
 def test_the_others_wait_for_the_one_that_is_late(ranks: list[dict[str, Any]]) -> None:
     *others, late = ranks
     for rank in others:

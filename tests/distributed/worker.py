@@ -70,7 +70,8 @@ def run_case(case: dict[str, Any], runtime: Runtime) -> dict[str, np.ndarray]:
         optimizer.zero_grad()
         stepper.look_back()
         meter.close(step, norm, stream.order.size(step))
-        out |= {f"{key}/{step}": np.array(value) for key, value in meter.read().items()}
+        record = meter.read() | stepper.agreement.record()
+        out |= {f"{key}/{step}": np.array(value) for key, value in record.items()}
     out |= {f"weight/{n}": p.detach().numpy().copy() for n, p in inner.named_parameters()}
     evaluation = Evaluation(config, store, tasks, runtime)
     flat = evaluation.flat("val", evaluation.run(model, "val"))

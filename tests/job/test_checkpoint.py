@@ -4,9 +4,11 @@ import json
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,6 +158,32 @@ def test_a_full_disk_leaves_what_was_there_and_people_are_told(
     assert "the newest is that of step 10" in text
 
 
+def test_all_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power failure may lose is what was not yet synced."""
+    opened, done = os.open, []
+    paths: dict[int, str] = {}
+
+    def opening(path: Any, *args: Any, **options: Any) -> int:
+        descriptor = opened(path, *args, **options)
+        paths[descriptor] = os.path.basename(path)
+        return descriptor
+
+    def renaming(old: Any, new: Any, **options: Any) -> None:
+        done.append(f"> {os.path.basename(new)}")
+        os.replace(old, new)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(paths[descriptor]))
+    monkeypatch.setattr(os, "rename", renaming)
+    write(tmp_path, (20, 20))
+    aside = f".step_00000020.{os.getpid()}"
+    files = {MANIFEST, MODEL, "optimizer.safetensors", "state.json"}
+    assert set(done[:4]) == files
+    assert done[4:] == [aside, "> step_00000020", "checkpoints"]
+
+
 FAULTS: dict[str, Callable[[Path, random.Random], None]] = {}
 
 
@@ -291,7 +319,21 @@ def test_another_graph_is_refused_by_its_fingerprint(undamaged: Path) -> None:
         Checkpoints(undamaged, Checkpoint(), "b" * 64).whole(20)
 
 
-def test_a_writer_is_waited_for_however_the_training_ends(tmp_path: Path) -> None:
+def test_a_training_does_not_go_on_on_another_graph(undamaged: Path) -> None:
+    """Though its configuration is the same: a folder may hold another graph than last time."""
+    read: list[Path] = []
+    runtime = SimpleNamespace(is_main=True, on_main=lambda act: act(), sum_int=lambda n: n)
+    state: Any = SimpleNamespace(runtime=runtime, read=read.append)
+    assert Checkpoints(undamaged, Checkpoint(), GRAPH).resume(state)
+    with pytest.raises(ConfigError, match="was trained on another graph"):
+        Checkpoints(undamaged, Checkpoint(), "b" * 64).resume(state)
+    assert [path.name for path in read] == ["step_00000020"]
+
+
+def test_a_writer_is_waited_for_however_the_training_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: time.sleep(0.02))
     checkpoints = Checkpoints(tmp_path, Checkpoint(), GRAPH)
     checkpoints._writing = checkpoints._writer.submit(checkpoints._write, snapshot(10, 10))
     checkpoints.close()

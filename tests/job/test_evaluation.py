@@ -46,3 +46,14 @@ def test_r2_is_right_for_labels_far_from_zero(tmp_path):
     score.update((true + 0.1 * noise).view(-1, 1), seeds)
     wanted = 1 - float((0.1 * noise).square().sum() / (true - true.mean()).square().sum())
     assert score.compute()["r2"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_loss_of_an_evaluation_is_the_mean_over_all_labels():
+    store = open_graph(Synthetic(num_nodes=300))
+    bound = Task.read({"type": "node_classification", "label": "segment"}).bind("it", store)
+    score, seeds = TaskScore(bound), bound.seeds("test")
+    outputs = torch.randn(len(seeds), bound.num_outputs, generator=torch.manual_seed(0)).double()
+    for part in (slice(0, 50), slice(50, None)):
+        score.update(outputs[part], seeds[part])
+    wanted = torch.nn.functional.cross_entropy(outputs, bound.targets(seeds)).item()
+    assert score.compute()["loss"] == pytest.approx(wanted, rel=1e-12)

@@ -190,3 +190,18 @@ def test_the_time_is_the_mean_over_processes_and_the_memory_the_most(monkeypatch
             list(pool.map(run, pair))
             == [{"forward": 0.75, "data": 0.5, "copy": 1.0, "peak": 1000}] * 2
         )
+
+
+def test_a_signal_to_one_process_stops_all_in_the_same_step():
+    barrier, table = Barrier(2), [None, None]
+    pair = [Two(rank, barrier, table) for rank in (0, 1)]
+    pair[1].stop_requested = True
+
+    def run(runtime):
+        meter = Meter(runtime, ["a"])
+        steps(meter, runtime.clock, runtime.hands, [{}])
+        meter.read()
+        return meter.stop
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run, pair)) == [True, True]

@@ -277,6 +277,16 @@ def test_a_step_without_finite_numbers_is_skipped_but_not_for_ever(store, tasks,
         stepper.agreement.allows(bad)
 
 
+def test_a_step_of_a_gradient_that_is_no_number_is_not_made(store, tasks):
+    """Though every loss was one: it came of the backward."""
+    stream, model = stream_of(store, tasks), model_of(store, tasks)
+    stepper = stepper_of(model, store, tasks, stream, policy="skip_step", type="upgrad")
+    step_of(stepper, stream)
+    assert stepper.agreement.finite
+    assert not stepper.agreement.allows(torch.tensor(float("nan")))
+    assert stepper.agreement.allows(torch.tensor(1.0))
+
+
 @pytest.mark.parametrize("accumulate", ["keep", "recompute"])
 def test_what_is_frozen_has_no_say(store, tasks, accumulate):
     """Of mmoe with a frozen trunk the experts' outputs alone are left of the representation."""

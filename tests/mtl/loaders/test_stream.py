@@ -50,6 +50,19 @@ def test_another_seed_has_other_batches(stream, customers, tasks):
     assert content(other.loader([0]).n_id) != content(stream.loader([0]).n_id)
 
 
+def test_every_epoch_draws_other_neighbours_of_the_same_seed(customers, tasks):
+    options = Loader(num_neighbors=(2,), batch_size=1, global_batch_size=1)
+    stream = build_stream(options, customers, tasks, num_hops=1)
+    size, drawn = stream.order.steps_per_epoch, {}
+    for batch in stream.microbatches(range(3 * size)):
+        seed, edges = int(batch.n_id[0]), batch.e_id.tolist()
+        drawn.setdefault(seed, set()).add(tuple(edges))
+    degree = np.diff(customers.csc(customers.edge_types[0])[0])
+    several = [len(its) > 1 for seed, its in drawn.items() if degree[seed] > 4]
+    assert len(several) > 50
+    assert np.mean(several) > 0.9  # of 10 pairs or more three draws are seldom the same
+
+
 def test_an_error_in_a_loader_thread_reaches_the_caller_in_its_turn(stream, customers, tasks):
     class Breaking(NumbaSampler):
         def sample(self, seeds, key, **options):

@@ -66,3 +66,21 @@ def test_targets_are_the_labels_in_the_type_that_losses_take(tasks):
         targets = task.targets(seeds)
         assert targets.dtype.is_floating_point == (task.task.kind == "regression")
         assert targets.tolist() == task.label.values[seeds].tolist()
+
+
+@pytest.mark.parametrize("kind", ["class", "regression"])
+def test_labels_outside_the_training_split_change_no_statistics(kind, tmp_path):
+    """What a head begins with must not tell of the test."""
+    task = {"class": "node_classification", "regression": "node_regression"}[kind]
+    more = {"num_classes": 3} if kind == "class" else {}
+    found = []
+    for last in (0, 2):
+        writer = GraphWriter(tmp_path / str(last), name="leak")
+        writer.add_nodes("node", 6, np.ones((6, 1), np.float32))
+        writer.add_label("node", "y", kind, [0, 1, 2, last, last, last], **more)
+        writer.add_split("node", "s", [1, 1, 1, 2, 3, 3])
+        writer.add_edges(("node", "to", "node"), [0], [1])
+        writer.finish()
+        bound = Task.read({"type": task, "label": "y"}).bind("t", GraphStore(writer.folder))
+        found.append([x.tolist() for x in bound.statistics if x is not None])
+    assert found[0] == found[1]

@@ -136,6 +136,18 @@ def test_negatives_are_no_edges_and_follow_from_their_edge_alone(mixed_shop, mix
             assert (src == src[:, :1]).all()
 
 
+def test_every_epoch_draws_other_negatives_of_the_same_edge(mixed_shop, mixed):
+    stream, drawn = stream_of(mixed_shop, {"buys": mixed["buys"]}), {}
+    size = stream.order.steps_per_epoch * stream.order.microbatches_per_step
+    for number in range(2 * size):
+        batch, edges = stream.loader([number]), stream.loader.reads(number)["buys"]
+        ends = batch["item"].n_id[batch.rows["buys"][1, :, 1]]
+        for edge, end in zip(edges.tolist(), ends.tolist(), strict=True):
+            drawn.setdefault(edge, []).append(end)
+    assert {len(ends) for ends in drawn.values()} == {2}
+    assert np.mean([first != second for first, second in drawn.values()]) > 0.8
+
+
 def test_candidates_that_are_edges_are_left_out(mixed_shop, mixed):
     task = mixed["buys"]
     seeds = task.seeds("test")
