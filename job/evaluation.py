@@ -20,7 +20,7 @@ from job.confidence import Sample, intervals
 from job.config import JobConfig
 from job.gates import gate_shares, reset_gates
 from job.layerwise import Layers
-from job.runtime import Runtime
+from job.runtime import Runtime, StoppedError
 from job.scores import Scores, TaskScore, Watcher
 from mtl.collective import Collective
 from mtl.errors import ConfigError
@@ -41,6 +41,7 @@ def evaluate(
     collective: Collective,
     device: torch.device,
     watchers: Mapping[str, Watcher] = NONE,
+    stops: Callable[[], bool] = lambda: False,
 ) -> dict[str, Scores]:
     """Return `{task: {metric: value}}` over the split of the stream, the same on every process.
 
@@ -50,6 +51,10 @@ def evaluate(
         collective: the processes that share the split out.
         device: of the model.
         watchers: get what the metrics get.
+        stops: whether this process was asked to stop; then all end together.
+
+    Raises:
+        StoppedError: a process was asked to stop.
     """
     tasks = stream.loader.tasks
     scores = {name: TaskScore(task, watchers.get(name)) for name, task in tasks.items()}
@@ -57,15 +62,17 @@ def evaluate(
     model.eval()
     for chunks, batch in _rounds(stream, collective):
         predictions = model(batch.to(device))
-        mine = torch.cat([predictions[name].flatten() for name in tasks])
+        flat = [predictions[name].flatten() for name in tasks]
+        mine = torch.cat([*flat, flat[0].new_tensor([stops()])])
         reads = [stream.loader.reads(chunk) for chunk in chunks]
-        sizes = [
-            sum(len(seeds) * tasks[name].num_outputs for name, seeds in read.items())
-            for read in reads
+        lengths = [
+            [len(seeds) * tasks[name].num_outputs for name, seeds in read.items()] for read in reads
         ]
-        for read, everything in zip(reads, collective.gather(mine, sizes), strict=True):
-            lengths = [len(seeds) * tasks[name].num_outputs for name, seeds in read.items()]
-            parts = torch.split(everything.cpu(), lengths)
+        everyone = [x.cpu() for x in collective.gather(mine, [sum(each) + 1 for each in lengths])]
+        if any(x[-1] for x in everyone):
+            raise StoppedError("stopped while it evaluated; the same command goes on")
+        for read, each, everything in zip(reads, lengths, everyone, strict=True):
+            parts = torch.split(everything[:-1], each)
             for (name, seeds), part in zip(read.items(), parts, strict=True):
                 scores[name].update(part.view(-1, tasks[name].num_outputs), seeds)
     model.train(was_training)
@@ -133,17 +140,23 @@ class Evaluation:
         """1 where a higher score is a better one, -1 where a lower one is."""
         return sign(self._select)
 
-    def run(self, model: nn.Module, split: str) -> dict[str, Scores]:
-        """Evaluate a model on a split; the same on every process."""
-        return self._run(model, (split,), NONE)[split]
+    def run(self, model: nn.Module, split: str) -> dict[str, Scores] | None:
+        """Evaluate a model on a split; the same on every process.
+
+        Nothing comes of it where the job is asked to stop meanwhile.
+        """
+        try:
+            return self._run(model, (split,), NONE)[split]
+        except StoppedError:
+            return None
 
     def _run(
         self, model: nn.Module, splits: Sequence[str], watchers: Mapping[str, Watcher]
     ) -> dict[str, dict[str, Scores]]:
         """Evaluate on splits, of which the last is watched; they share what layers hand on."""
-        inner, device = self._runtime.unwrap(model), self._runtime.device
-        results = {}
-        with self._runtime.clock("evaluation"):
+        runtime, results = self._runtime, {}
+        inner, device, stops = runtime.unwrap(model), runtime.device, lambda: runtime.stop_requested
+        with runtime.clock("evaluation"):
             reset_gates(inner)
             reader = self._layers.reader(
                 inner, [s for split in splits for s in self._streams(split)]
@@ -152,8 +165,8 @@ class Evaluation:
                 watching = watchers if split == splits[-1] else NONE
                 found: dict[str, Scores] = {}
                 for stream in self._streams(split):
-                    found |= evaluate(reader(stream), stream, self._runtime, device, watching)
-                self._gates[split] = gate_shares(inner, self._runtime)
+                    found |= evaluate(reader(stream), stream, runtime, device, watching, stops)
+                self._gates[split] = gate_shares(inner, runtime)
                 results[split] = {name: found[name] for name in self._tasks}
                 reset_gates(inner)
         return results

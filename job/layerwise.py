@@ -227,7 +227,11 @@ class Layers:
         *,
         show: bool,
     ) -> tuple[dict[str, Table], Shapes]:
-        """Compute one layer; this process every W-th chunk of it."""
+        """Compute one layer; this process every W-th chunk of it.
+
+        Raises:
+            StoppedError: a process was asked to stop.
+        """
         runtime, order = self._runtime, stream.order
         dtype = runtime.feature_dtype or runtime.dtype
         with runtime.autocast():
@@ -246,6 +250,8 @@ class Layers:
         try:
             with closing(stream.microbatches(numbers)) as batches:
                 for number, batch in zip(numbers, batches, strict=True):
+                    if runtime.stop_requested:
+                        break  # the others learn of it below
                     with runtime.autocast():
                         found, _ = step(bottom, layer, batch.to(runtime.device), below)
                     for kind, ids in node_values(batch, "n_id").items():
@@ -257,7 +263,7 @@ class Layers:
         finally:
             if progress:
                 progress.stop()
-        scratch.wait()
+        runtime.check_stop(f"in layer {layer + 1}")  # and until here all tables are written
         return tables, shapes
 
 

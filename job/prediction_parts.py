@@ -15,7 +15,7 @@ from job.layerwise import Layers, ReadModel
 from job.prediction import Part, Pass, Segment, open_stream
 from job.prediction_files import is_whole, part_path, write_part
 from job.progress import Progress
-from job.runtime import Runtime, StoppedError
+from job.runtime import Runtime
 from mtl.graphs.store import GraphStore
 from mtl.loaders.stream import Batch, Stream
 from mtl.models.multitask import MultiTaskModel
@@ -111,8 +111,7 @@ class Parts:
                 done += sum(len(each.chunks) for each in some)
                 if progress:
                     progress.advance(done, len(some) * self._batch_size)
-                if runtime.sum_int(int(runtime.stop_requested)):
-                    raise StoppedError(f"stopped after {done} chunks; the same command goes on")
+                runtime.check_stop(f"after {done} chunks")
         return done
 
     def batches(

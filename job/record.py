@@ -12,8 +12,13 @@ DIAGNOSIS = "diagnosis.json"
 REPORT = "report.html"
 
 
-def cut(path: Path, step: int) -> dict[str, float | None]:
+def cut(path: Path, step: int, *, evaluated: bool = True) -> dict[str, float | None]:
     """Cut off the records after `step` and a half-written last line; step 0 empties the file.
+
+    Args:
+        path: metrics.jsonl.
+        step: the last that stays.
+        evaluated: whether its evaluation stays, too.
 
     Returns:
         The latest value of each metric that stays.
@@ -26,6 +31,8 @@ def cut(path: Path, step: int) -> dict[str, float | None]:
         for line in file:
             record = parse(line)
             if record is None or step == 0 or record["step"] > step:
+                break
+            if not evaluated and record["step"] == step and any(k[:4] == "val/" for k in record):
                 break
             end += len(line)
             latest |= {k: v for k, v in record.items() if k not in ("step", "time")}

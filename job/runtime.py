@@ -30,6 +30,7 @@ from job.hardware import (
     device_name,
     share_cores,
 )
+from job.orphans import end_with_launcher
 from job.redaction import without_secrets
 from job.watchdog import Watchdog
 from mtl.errors import UserError
@@ -85,6 +86,7 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     A user's mistake is printed in its own words, by one process; only a bug shows a traceback.
     SIGTERM and SIGINT end it at once with 75, until a Runtime defers them.
     """
+    end_with_launcher()
     _end_on_signals()
     # OpenMP reads it when torch is imported. Its threads spin where they wait, by default, and take
     # the cores that the loader's threads and other processes need: on two busy cores a step took
@@ -94,11 +96,14 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     if {"-h", "--help"} & set(argv):
         print(usage.strip())
         sys.exit(0)
-    code, message = 0, ""
+    failure: BaseException | None = None
     try:
         main(argv)
     except BaseException as error:
-        code, message = _ending(error)
+        # Kept until the process ends: with it go the frames that hold the process group, whose
+        # destructor may wait for ever for a process that has gone already.
+        failure = error
+    code, message = (0, "") if failure is None else _ending(failure)
     for name in SIGNALS:  # torchrun ends all processes as soon as one has gone
         signal.signal(name, lambda *_: os._exit(code))
     _say(message, common=code in COMMON_CODES)
@@ -259,6 +264,15 @@ class Runtime:
             raise failure
         if code:
             raise _silent(code // failures)
+
+    def check_stop(self, doing: str) -> None:
+        """End what is being done, on every process, where one was asked to stop.
+
+        Raises:
+            StoppedError: one was.
+        """
+        if self.sum_int(int(self.stop_requested)):
+            raise StoppedError(f"stopped {doing}; the same command goes on")
 
     def all_agree(self, answer: bool) -> bool:
         """Return whether the answer is yes on every process."""

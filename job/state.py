@@ -32,11 +32,17 @@ class Progress:
     """Step at which that was."""
     evaluations_without_gain: int = 0
     """Evaluations since then: early stopping counts them."""
+    evaluation_due: bool = False
+    """Whether the weights of this step are still to be evaluated: it was stopped before."""
 
     def is_over(self, num_steps: int, patience: int | None) -> bool:
-        """Return whether nothing is left to train: all steps done, or no gain for too long."""
+        """Return whether nothing is left to do: all steps done, or no gain for too long."""
         exhausted = patience is not None and self.evaluations_without_gain >= patience
-        return self.step >= num_steps or exhausted
+        return not self.evaluation_due and (self.step >= num_steps or exhausted)
+
+    def epoch(self, steps_per_epoch: int) -> int:
+        """Return the epoch that is to be ended, from 1 on."""
+        return (self.step - self.evaluation_due) // steps_per_epoch + 1
 
     def update(self, score: float, sign: int) -> bool:
         """Take the score of an evaluation; return whether it is the best so far.
@@ -50,6 +56,7 @@ class Progress:
         if improved:
             self.best_score, self.best_step = score, self.step
         self.evaluations_without_gain = 0 if improved else self.evaluations_without_gain + 1
+        self.evaluation_due = False
         return improved
 
 

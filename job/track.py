@@ -95,7 +95,13 @@ class Tracker:
         self._sink: MLflowSink | None = None
 
     def begin(
-        self, config: dict[str, Any], card: dict[str, Any], tags: dict[str, str], step: int
+        self,
+        config: dict[str, Any],
+        card: dict[str, Any],
+        tags: dict[str, str],
+        step: int,
+        *,
+        evaluated: bool = True,
     ) -> None:
         """Start the record, or continue it: what was logged after `step` is cut off first.
 
@@ -104,21 +110,22 @@ class Tracker:
             card: What the graph is, in words and numbers (dataset.json).
             tags: Tags of the MLflow run.
             step: Optimizer steps that earlier starts have done; 0 begins anew.
+            evaluated: Whether the evaluation of that step counts; else it will come again.
         """
         self._run_dir.mkdir(parents=True, exist_ok=True)
         for of_the_end in ("summary.json", PICTURE, DIAGNOSIS, REPORT):
             (self._run_dir / of_the_end).unlink(missing_ok=True)
         rmtree(self._run_dir / MODEL, ignore_errors=True)
         path = self._run_dir / "metrics.jsonl"
-        self._latest = cut(path, step)
+        self._latest = cut(path, step, evaluated=evaluated)
         self._file = path.open("a", encoding="utf-8")
         write_json(self._run_dir / "dataset.json", card)
         tags = {"world_size": str(self._world_size), **tags}
         if self._mlflow is not None and self._mlflow.parent is not None:
             tags["mlflow.parentRunId"] = self._mlflow.parent
-        remember_run(self._run_dir, self._mlflow, self._run_name, config, tags, step)
+        state = remember_run(self._run_dir, self._mlflow, self._run_name, config, tags, step)
         if self._mlflow is not None:
-            self._sink = MLflowSink(self._run_dir, self.message)
+            self._sink = MLflowSink(self._run_dir, state, self.message, live=True)
             self._sink.start()
         self._progress.start(step)
 
@@ -201,7 +208,13 @@ class SilentTracker(Tracker):
         pass
 
     def begin(
-        self, config: dict[str, Any], card: dict[str, Any], tags: dict[str, str], step: int
+        self,
+        config: dict[str, Any],
+        card: dict[str, Any],
+        tags: dict[str, str],
+        step: int,
+        *,
+        evaluated: bool = True,
     ) -> None:
         """Do nothing."""
 

@@ -2,13 +2,16 @@
 
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 
 from job.config import JobConfig, load, tree_of
+from job.replay import asked, replay
 from job.runtime import Runtime, StoppedError, run_command
 
 USAGE = """
 usage: torchrun --nproc_per_node=N job/train.py [CONFIG.yaml] [key.path=value ...]
        python job/train.py [CONFIG.yaml] [key.path=value ...]        (one process)
+       ... replay=STEP [replay_out=DIR]                              (look at a step again)
 
 Train one graph network on many tasks. Without a CONFIG: job/configs/quickstart.yaml.
 The same command continues a run that was stopped; run.name=... starts another one beside it.
@@ -17,12 +20,17 @@ examples:
   python job/train.py job/configs/smoke.yaml
   torchrun --nproc_per_node=4 job/train.py job/configs/cora_mimo.yaml optim.lr=3e-3
   python job/train.py tasks.churn=null run.name=no_churn
+  python job/train.py runs/smoke/config.yaml replay=120
 """
 
 
 def main(argv: list[str]) -> None:
-    """Check the configuration, then train."""
+    """Check the configuration, then train, or make one step of a training again."""
+    argv, step = asked(argv)
     config = load(argv)
+    if step is not None:
+        replay(config, step)
+        return
     with Runtime(config.train.precision, config.run.dir, config.loader.num_threads) as runtime:
         train(config, runtime)
 
@@ -33,6 +41,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
 
     from job import rundir
     from job.allocator import keep_freed_memory
+    from job.blame import blamed
     from job.checkpoint import Checkpoints
     from job.conflicts import draw_or_say
     from job.conversion import ConversionProgress
@@ -106,10 +115,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         total_steps=num_steps,
         world_size=runtime.world_size,
     )
-    first = progress.step
-    runtime.on_main(
-        lambda: tracker.begin(tree_of(config), store.card(), rundir.tags(runtime), first)
-    )
+    first, facts = progress.step, (tree_of(config), store.card(), rundir.tags(runtime))
+    runtime.on_main(lambda: tracker.begin(*facts, first, evaluated=not progress.evaluation_due))
     sizes = num_parameters(module)
     tracker.message(describe_plan(order, tasks))
     tracker.message(describe_parameters(sizes))
@@ -118,6 +125,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     meter, clock = Meter(runtime, list(tasks), stops=policy == "stop"), runtime.clock
     with (
         summarized(tracker, progress, meter, runtime) as summary,
+        blamed(config, store, stream, stepper.agreement.recent, meter, runtime),
         profiled(config.train.profile, config.run.dir, runtime, tracker.message) as end_step,
         closing(checkpoints),
         closing(stream.steps(first, num_steps, runtime.rank, runtime.world_size)) as steps,
@@ -125,9 +133,9 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         runtime.defer_signals()
         runtime.watch(config.train.timeout_seconds)
         while not progress.is_over(num_steps, patience):
-            epoch = progress.step // order.steps_per_epoch + 1
+            epoch, save = progress.epoch(order.steps_per_epoch), progress.evaluation_due
             epoch_end = epoch * order.steps_per_epoch
-            for step, microbatches in steps:
+            for step, microbatches in islice(steps, epoch_end - progress.step):
                 optimizer.param_groups[0]["lr"] = learning_rate(config.optim, step, num_steps)
                 for batch, losses in stepper.backward(clock.each("data", microbatches), step):
                     meter.add(losses, batch)
@@ -144,17 +152,20 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                 if progress.step % config.track.every_steps == 0:
                     tracker.log(meter.record() | stepper.agreement.record(), progress.step)
                 end_step()
-                if meter.stop or progress.step == epoch_end:
+                if meter.stop:
                     break
             meter.read()  # all of it is finite, or nothing is saved
-            save, last = meter.stop, progress.step == num_steps
             if progress.step == epoch_end:
                 save = save or epoch % config.checkpoint.every_epochs == 0
-                if last or epoch % config.evaluate.every_epochs == 0:
-                    results = evaluation.run(model, "val")
+                last, every = progress.step == num_steps, config.evaluate.every_epochs
+                progress.evaluation_due = last or epoch % every == 0
+            if progress.evaluation_due and not meter.stop:
+                if results := evaluation.run(model, "val"):
                     save = progress.update(evaluation.score(results), evaluation.sign) or save
                     tracker.log(evaluation.flat("val", results), progress.step)
-            if save or progress.is_over(num_steps, patience):
+                else:
+                    meter.stop = True
+            if save or meter.stop or progress.is_over(num_steps, patience):
                 with clock("checkpoint"):
                     runtime.on_main(lambda: checkpoints.save(state))
             if meter.stop:

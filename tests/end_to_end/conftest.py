@@ -105,7 +105,7 @@ def server(cache_home: Path) -> Iterator[Server]:
 def start(server: Server) -> Callable[..., Job]:
     """Start job/train.py (or another command) in a folder, as ranks that no agent looks after.
 
-    The last rank alone gets SIGTERM in the step `stop_at`.
+    The last rank alone gets SIGTERM in the step `stop_at`, or in the first "evaluation".
     """
 
     def start(
@@ -113,7 +113,7 @@ def start(server: Server) -> Callable[..., Job]:
         *argv: str,
         nproc: int = 1,
         script: str = "job/train.py",
-        stop_at: int | None = None,
+        stop_at: int | str | None = None,
     ) -> Job:
         ranks = environments(nproc)
         number = len(list(cwd.glob("*.out")))

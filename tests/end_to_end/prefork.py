@@ -2,9 +2,11 @@
 
 Reads orders from stdin, a line of JSON each. `{"argv": ..., "cwd": ..., "env": ..., "stdout": ...,
 "stderr": ..., "timeout": ..., "stop_at": ...}` is answered by a process id, `{"wait": PID}` by its
-exit code. The process sends itself SIGTERM in the step `stop_at`, if that is a number.
+exit code. The process sends itself SIGTERM in the step `stop_at`, if that is a number, or in the
+first evaluation, if it is "evaluation".
 """
 
+import faulthandler
 import json
 import os
 import runpy
@@ -28,15 +30,16 @@ def start(order: dict[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    signal.alarm(order["timeout"])  # a process that hangs ends with -14
+    signal.alarm(order["timeout"])  # a process that hangs ends with -14, and says where it hung
     os.chdir(order["cwd"])
     os.environ.update(order["env"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    faulthandler.dump_traceback_later(order["timeout"] - 2, file=2)
     sys.argv = order["argv"]
     if order["stop_at"] is not None:
-        stop_in_step(order["stop_at"])
+        stop_in(order["stop_at"])
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except BaseException:
@@ -45,18 +48,25 @@ def start(order: dict[str, Any]) -> int:
         os._exit(70)  # commands leave by os._exit themselves
 
 
-def stop_in_step(number: int) -> None:
-    """Send SIGTERM to this very process in the middle of a step."""
+def stop_in(moment: int | str) -> None:
+    """Send SIGTERM to this very process in the middle of a step, or of an evaluation."""
+    from job.evaluation import Evaluation
     from job.meter import Meter
 
-    close = Meter.close
+    close, run = Meter.close, Evaluation.run
 
     def signalled(self: Meter, step: int, *rest: Any) -> None:
-        if step == number:
+        if step == moment:
             os.kill(os.getpid(), signal.SIGTERM)
         close(self, step, *rest)
 
+    def interrupted(self: Evaluation, *rest: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return run(self, *rest)
+
     Meter.close = signalled  # type: ignore[method-assign, assignment]
+    if moment == "evaluation":
+        Evaluation.run = interrupted  # type: ignore[method-assign]
 
 
 def main() -> None:

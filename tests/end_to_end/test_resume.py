@@ -96,6 +96,24 @@ def test_a_stop_at_the_end_of_an_epoch_loses_neither_evaluation_nor_results(
     assert results(tmp_path) == results(uninterrupted[1])
 
 
+@pytest.mark.parametrize(("nproc", "neighbors"), [(1, "null"), (2, "null"), (2, "all")])
+def test_a_stop_while_it_evaluates_saves_and_the_evaluation_comes_again(
+    nproc, neighbors, train, tmp_path
+):
+    job = [*JOB[:3], "train.epochs=1", f"evaluate.num_neighbors={neighbors}"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    assert train(whole, *job, nproc=nproc).code == 0
+    assert train(parts, *job, nproc=nproc, stop_at="evaluation").codes == [75] * nproc
+    assert '"val/' not in (parts / "runs" / "smoke" / "metrics.jsonl").read_text()
+    ending = train(parts, *job, nproc=nproc)
+    assert ending.code == 0, ending.stderr
+    assert weights(parts).read_bytes() == weights(whole).read_bytes()
+    assert metrics(parts) == metrics(whole)
+    assert results(parts) == results(whole)
+
+
 def test_fewer_epochs_than_are_done_end_with_results(stopped, copy, train):
     folder = copy(stopped[1])
     first = train(folder, *JOB, "train.epochs=1", "loader.num_threads=2")
