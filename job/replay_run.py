@@ -106,8 +106,8 @@ class Again:
         """
         checkpoint = self._start(step)
         first = checkpoint or 0
-        if self.runtime.is_main and step - 1 > first:
-            print(f"making steps {first + 1} to {step - 1} again", file=sys.stderr, flush=True)
+        if self.runtime.is_main:
+            print(f"{step - 1 - first:,} steps to make before it", file=sys.stderr, flush=True)
         ranks = self.runtime.rank, self.runtime.world_size
         for number, microbatches in self.stream.steps(first, step - 1, *ranks):
             rate = learning_rate(self.config.optim, number, self.num_steps)

@@ -50,9 +50,10 @@ def of_tasks(card: Card) -> Table:
     weights = any(task["weight"] is not None for task in card["tasks"].values())
     places = list(next(iter(card["tasks"].values()))["gradient_norm"])
     columns = ["labels", "loss", *["weight"] * weights]
-    columns += [f"gradient at {place.replace('_', ' ')}" for place in places]
+    columns += [f"gradient at\n{place.replace('_', ' ')}" for place in places]
     for column in (*columns, "finite"):
-        table.add_column(column, justify="right")
+        width = max(map(len, column.split("\n")))  # names whole, on narrow terminals too
+        table.add_column(column, justify="right", min_width=width)
     for name, task in card["tasks"].items():
         cells = [f"{task['labels']:,.0f}", number(task["loss"])]
         cells += [number(task["weight"])] * weights
