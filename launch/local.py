@@ -26,7 +26,8 @@ SHUTDOWN_SECONDS = 90  # to save after SIGTERM; torchrun's own 30 s cut a large 
 def main(argv: list[str], script: Path = TRAIN) -> int:
     """Check the configuration, start `script` under torchrun, return the job's exit code."""
     options = parser().parse_intermixed_args(argv)
-    config = load(asked(options.job)[0])
+    job, again = asked(options.job)
+    config = load(job)
     nproc = _nproc(options.nproc)
     command = [*torchrun(options, nproc), str(script), *options.job]
     environment = {
@@ -41,7 +42,8 @@ def main(argv: list[str], script: Path = TRAIN) -> int:
     os.environ.update(environment)
     from launch.elastic import supervise  # torch: 1.3 s that --help and mistakes do not wait for
 
-    return supervise(command, config.run.dir, options.max_restarts)
+    run_dir = config.run.dir if again is None else again.out  # a replay only reads the other
+    return supervise(command, run_dir, options.max_restarts)
 
 
 def torchrun(options: Namespace, nproc: int) -> list[str]:
