@@ -14,5 +14,10 @@ def end_with_launcher() -> None:
     SIGKILL: the next start finds the run directory free at once. A process that a shell started is
     left alone: shells end, and what runs in their background goes on.
     """
-    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+    if sys.platform == "linux" and has_launcher():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def has_launcher() -> bool:
+    """Tell whether torchrun, or launch/local.py, has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -16,6 +16,7 @@ from launch.k8s_places import (
     matches,
     mistakes_of,
 )
+from launch.slurm_options import Slurm
 from mtl.errors import ConfigError
 from mtl.plugin import Options, explain, validated
 
@@ -101,6 +102,8 @@ class Cluster(Options):
     store. `graphmtl-env` is always one of them, if it is there."""
     pull_secrets: tuple[Label, ...] = ()
     """Secrets that open the registry of the image."""
+    slurm: Slurm | None = None
+    """What launch/slurm.py needs beyond name, nodes, processes, GPUs, cpus, memory and restarts."""
 
     def __post_init__(self) -> None:
         mistakes = [*self._mistakes(), *mistakes_of(self.volumes)]

@@ -156,7 +156,7 @@ class _Stream:
         """Pass on all that is left, a last line without an end among it."""
         while self.read():
             pass
-        if self._rest:
+        if ESCAPES.sub(b"", self._rest):  # a bar's last word is that the cursor shall be seen
             self._line(self._rest)
 
     def close(self) -> None:
