@@ -65,7 +65,7 @@ def as_recorded(config: JobConfig) -> JobConfig:
         raise ConfigError(f"run.dir: {config.run.dir} has no {CONFIG}: nothing was trained there")
     size = config.loader.global_batch_size or old.get("loader", {}).get("global_batch_size")
     config = replace(config, loader=replace(config.loader, global_batch_size=size))
-    if different := _changes(config, [path for path in MAY_CHANGE if path != "train.epochs"]):
+    if different := changes(config, [path for path in MAY_CHANGE if path != "train.epochs"]):
         raise ConfigError(
             f"run.dir: {config.run.dir} holds a run of another configuration; "
             f"{config.run.dir / CONFIG} is its own:\n" + "\n".join(different)
@@ -80,7 +80,7 @@ def write_config(config: JobConfig, *, resumes: bool) -> None:
         ConfigError: the directory has checkpoints of another configuration.
     """
     tree = tree_of(config)
-    if resumes and (different := _changes(config, MAY_CHANGE)):
+    if resumes and (different := changes(config, MAY_CHANGE)):
         raise ConfigError(
             f"run.dir: {config.run.dir} holds a run of another configuration; give this one "
             "a directory of its own (run.dir=... or run.name=...), or delete that one:\n"
@@ -126,7 +126,7 @@ def tags(runtime: Runtime) -> dict[str, str]:
     return {"git_commit": commit, "device": str(runtime.device), "precision": runtime.precision}
 
 
-def _changes(config: JobConfig, allowed: Collection[str]) -> list[str]:
+def changes(config: JobConfig, allowed: Collection[str]) -> list[str]:
     """Say what differs from config.yaml, a line each, but for what may."""
     return [
         f"  {path}: {old!r} there, {new!r} here"

@@ -28,13 +28,18 @@ def open_graph(source: Source, report: Report = silent) -> GraphStore:
         verify(source.path, remembered, always=always, report=report)
         return GraphStore(source.path)
     fingerprint = source.fingerprint()
-    folder = source.cache or cache_home() / f"{source.name}-{fingerprint[:12]}"
+    folder = folder_of(source, fingerprint)
     convert(source, folder, fingerprint, report=report)
     try:
         verify(folder, remembered, always=always, report=report)
     except DataError as error:
         raise DataError(f"{error}\nDelete {folder} to convert the graph again.") from error
     return GraphStore(folder)
+
+
+def folder_of(source: Source, fingerprint: str) -> Path:
+    """Return where the converted graph of a source is, or will be."""
+    return source.cache or cache_home() / f"{source.name}-{fingerprint[:12]}"
 
 
 def cache_home() -> Path:
