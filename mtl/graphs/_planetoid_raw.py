@@ -1,16 +1,14 @@
 """The raw files of Planetoid: pickles, of which nothing but numbers, lists and arrays is read."""
 
-import math
 import pickle
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from mtl.errors import DataError, RefusedError
-from mtl.graphs._memory import memory_bytes
+from mtl.graphs._csr import Csr
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 
@@ -103,22 +101,15 @@ def _pairs(graph: Any) -> np.ndarray:
 
 def _rows(content: Any) -> np.ndarray:
     if isinstance(content, _Array):
-        rows = content.values.astype(np.float32)
+        with np.errstate(over="ignore"):
+            rows = content.values.astype(np.float32)
     elif isinstance(content, _Matrix):
         parts = (content.data.values, content.indices.values, content.indptr.values)
-        rows = dense(csr_matrix(parts, shape=content._shape)).astype(np.float32)
+        rows = Csr(*parts, content._shape).dense()
     else:
         raise ValueError(f"{type(content).__name__} instead of an array")
     if rows.ndim != 2:
         raise ValueError(f"{rows.ndim} dimensions instead of 2")
+    if not np.isfinite(rows).all():
+        raise ValueError("a value that is no finite number")
     return rows
-
-
-def dense(matrix: csr_matrix) -> np.ndarray:
-    """Return a matrix with its zeros, having checked that it is whole and that they fit."""
-    matrix.check_format(full_check=True)  # scipy would read out of range
-    size = math.prod(matrix.shape) * max(matrix.dtype.itemsize, 4)
-    if size > memory_bytes():
-        raise ValueError(f"{matrix.shape} is larger than the memory")
-    array: np.ndarray = matrix.toarray()
-    return array

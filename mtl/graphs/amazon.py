@@ -1,18 +1,18 @@
 """Photo and Computers: goods bought together, from the raw file that PyG reads, never unpickled."""
 
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import csr_matrix
 
 from mtl.errors import DataError
 from mtl.graphs import Source
+from mtl.graphs._csr import Csr
 from mtl.graphs._download import download
 from mtl.graphs._npz import read_npz
-from mtl.graphs._planetoid_raw import dense
 from mtl.graphs.splits import random_split
 from mtl.graphs.writer import GraphWriter
 
@@ -27,7 +27,7 @@ class Amazon(Source):
     `random` is the literature's: 20 goods of each category train, 30 validate, the rest test.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("_npz", "_planetoid_raw", "splits")
+    parts: ClassVar[tuple[str, ...]] = ("_csr", "_npz", "splits")
 
     name: Literal["Photo", "Computers"] = "Photo"
     """Which graph."""
@@ -73,28 +73,29 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     try:
         arrays = read_npz(path)
-        words, pairs = _matrix(arrays, "attr"), _matrix(arrays, "adj")
+        words, adjacency = (_matrix(arrays, name) for name in ("attr", "adj"))
         classes = arrays["labels"]
         num_nodes = len(classes)
-        if words.shape[0] != num_nodes or pairs.shape != (num_nodes, num_nodes):
-            shapes = f"{words.shape}, {pairs.shape}"
+        if words.shape[0] != num_nodes or adjacency.shape != (num_nodes, num_nodes):
+            shapes = f"{words.shape}, {adjacency.shape}"
             raise ValueError(f"{num_nodes} labels, but features and edges of {shapes}")
         if classes.dtype.kind not in "iu" or classes.min(initial=0) < 0:
             raise ValueError("labels: expected whole numbers from 0")
-        features, pairs = dense(words).astype(np.float32), pairs.tocoo()
+        features, pairs = words.dense(), adjacency.places()
     except Exception as error:  # a broken file may raise any exception
         raise DataError(f"{path}: cannot be read as gnn-benchmark's .npz: {error}") from error
     features[features > 0] = 1
-    one_way = np.stack([pairs.row, pairs.col]).astype(np.int64)
+    one_way = np.stack(pairs)
     one_way = one_way[:, one_way[0] != one_way[1]]
     return features, classes, np.unique(np.hstack([one_way, one_way[::-1]]), axis=1)
 
 
-def _matrix(arrays: dict[str, np.ndarray], name: str) -> csr_matrix:
-    parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
-    matrix = csr_matrix(parts, shape=tuple(arrays[f"{name}_shape"]))
-    matrix.check_format(full_check=True)  # scipy would read out of range
-    return matrix
+def _matrix(arrays: dict[str, np.ndarray], name: str) -> Csr:
+    data, indices, indptr, shape = (
+        arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr", "shape")
+    )
+    rows, columns = (index(size) for size in shape.tolist())
+    return Csr(data, indices, indptr, (rows, columns))
 
 
 def _split_classes(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

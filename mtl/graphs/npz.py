@@ -12,6 +12,8 @@ from mtl.graphs._categories import one_hot
 from mtl.graphs._npz import read_npz
 from mtl.graphs.writer import GraphWriter
 
+WORDS = {"iu": "whole numbers", "iuf": "numbers", "US": "names"}
+MOST = 2**31
 NEEDED = ("num_nodes", "num_edges", "x", "edge_index", "y")
 
 
@@ -123,20 +125,22 @@ class Npz(Source):
         wanted = {"num_nodes": ("iu", (1,)), "num_edges": ("iu", (1,)), "edge_index": ("iu", (2,))}
         wanted |= {"x": ("iuf", (2,)), "edge_attr": ("iuf", (2,)), "y": ("iuf", (1, 2))}
         wanted |= {name: ("iu", (1,)) for name in arrays if name.endswith("_split")}
+        wanted |= {"tasks": ("US", (1,))}
         for name, (kinds, dimensions) in wanted.items():
             array = arrays.get(name, np.empty(0))
             if name in arrays and (array.dtype.kind not in kinds or array.ndim not in dimensions):
                 raise DataError(
                     f"{self.file}: {name} is {array.dtype} {array.shape}; allowed: "
-                    f"{'whole ' * (kinds == 'iu')}numbers in {' or '.join(map(str, dimensions))} "
-                    "dimensions"
+                    f"{WORDS[kinds]} in {' or '.join(map(str, dimensions))} dimensions"
                 )
         for name in NEEDED[:2]:
-            if (arrays[name].astype(np.int64) < 0).any():
-                row = int(np.argmax(arrays[name] < 0))
+            wrong = (arrays[name] < 0) | (arrays[name] >= MOST)
+            if wrong.any():
+                row = int(np.argmax(wrong))
                 raise DataError(
-                    f"{self.file}: {name}, row {row}: {arrays[name][row]}; allowed: 0 up"
+                    f"{self.file}: {name}, row {row}: {arrays[name][row]}; allowed: 0 to {MOST - 1}"
                 )
+            arrays[name] = arrays[name].astype(np.int64)
 
     def _check_edges(self, arrays: dict[str, np.ndarray], edges: np.ndarray) -> None:
         """Check that every edge stays in its graph."""

@@ -25,7 +25,7 @@ class Planetoid(Source):
     The 15 papers of CiteSeer that nobody labelled have no topic here; PyG gives them class 0.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("_planetoid_raw", "splits")
+    parts: ClassVar[tuple[str, ...]] = ("_csr", "_planetoid_raw", "splits")
 
     name: Literal["Cora", "CiteSeer", "PubMed"] = "Cora"
     """Which graph."""

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -183,6 +184,8 @@ def read_schema(folder: Path) -> GraphInfo:
         DataError: it is missing, of a newer version or wrong; names each key.
     """
     path = folder / MANIFEST
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file")  # a pipe would be waited for
     try:
         content = path.read_bytes()
         found = json.loads(content, object_pairs_hook=_no_key_twice)
@@ -200,10 +203,15 @@ def read_schema(folder: Path) -> GraphInfo:
             "reads; update graphmtl, or convert the graph again with this one"
         )
     try:
-        return TypeAdapter(GraphInfo).validate_json(content)
+        return _adapter().validate_json(content)
     except ValidationError as error:
         mistakes = "\n".join(f"{path}: {line}" for line in explain(error, GraphInfo))
         raise DataError(mistakes) from error
+
+
+@cache
+def _adapter() -> TypeAdapter[GraphInfo]:
+    return TypeAdapter(GraphInfo)
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

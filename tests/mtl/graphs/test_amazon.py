@@ -95,7 +95,7 @@ def test_a_word_counts_once_and_a_good_is_not_bought_with_itself(raw: Path) -> N
     ("arrays", "message"),
     [
         ({"adj_indices": np.full(143663, 9999, np.int32)}, "indices"),
-        ({"attr_indptr": np.zeros(3, np.int32)}, "index pointer"),
+        ({"attr_indptr": np.zeros(3, np.int32)}, "do not fit 7650 rows"),
         ({"labels": np.zeros(7)}, "7 labels, but features and edges of"),
         ({"labels": np.full(7650, -1)}, "expected whole numbers from 0"),
         ({"labels": np.full(7650, "a")}, "expected whole numbers from 0"),

@@ -54,7 +54,7 @@ def test_one_label_a_graph_is_a_class_or_a_number(tmp_path, y, kind):
     ("changed", "message"),
     [
         ({"num_nodes": np.array([2, 3, 2])}, "x has 6 rows; allowed: 7"),
-        ({"num_nodes": np.array([2, 5, -1])}, "num_nodes, row 2: -1; allowed: 0 up"),
+        ({"num_nodes": np.array([2, 5, -1])}, "num_nodes, row 2: -1; allowed: 0 to"),
         ({"num_nodes": np.array([2.0, 3, 1])}, "num_nodes is float64 .*; allowed: whole numbers"),
         (
             {"x": np.array([[0, 2], [1, -1], [0, 1], [1, 1], [0, 0], [1, 2]])},
