@@ -1,5 +1,6 @@
 """tables: rows of a CSV file, and what type its columns look like."""
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
@@ -108,11 +109,15 @@ def _opened(
 
 
 def _without_last_lines() -> Callable[[pa.Buffer], bytes]:
-    """Return what leaves empty lines out of a stream of bytes where they stand at its end."""
-    held = b""
+    """Return what leaves empty lines out of a stream of bytes where they stand at its end.
+
+    It also checks that they are UTF-8: what pyarrow calls with an uneven row gets none that is not.
+    """
+    held, decoder = b"", getincrementaldecoder("utf-8")()
 
     def leave_out(part: pa.Buffer) -> bytes:
         nonlocal held
+        decoder.decode(part.to_pybytes())
         content: bytes = held + part.to_pybytes()
         end = len(content.rstrip(b"\r\n"))
         if end:  # the line break of the last line stays
