@@ -47,6 +47,13 @@ def test_a_step_made_again_is_that_of_the_run(nproc, whole, train, tmp_path):
     assert norm_of_the_mean(out) == pytest.approx(recorded["train/grad_norm"], rel=1e-9)
 
 
+def test_a_step_that_never_comes_is_refused_and_nothing_is_left(whole, train):
+    ending = train(whole, *JOB, "checkpoint.keep=9", "replay=12")
+    assert ending.code == 64
+    assert "replay: expected a step from 1 to 11 (1 epochs of 11), found 12" in ending.stderr
+    assert not (whole / "replay_12").exists()
+
+
 def norm_of_the_mean(out):
     """Return the length of the mean over tasks of their gradients: `equal` descends along it."""
     parts = {}
