@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: train test lint soak bench
+.PHONY: train test lint soak faults bench
 .DEFAULT_GOAL := train
 
 train: $(READY)  ## train the quick start: four tasks on a made-up graph, about a minute
@@ -19,6 +19,11 @@ lint: $(READY)  ## style and types, as CI checks them
 
 soak: $(READY)  ## long grids and many seeds
 	$(BIN)/python -m pytest -q -m soak
+
+faults: $(READY)  ## every fault, as often as docs/faults.md says, which is made of the outcomes
+	rm -f .faults.jsonl
+	-GRAPHMTL_FAULTS=$(CURDIR)/.faults.jsonl $(BIN)/python -m pytest -q tests/chaos
+	$(BIN)/python tests/chaos/faults.py .faults.jsonl > docs/faults.md
 
 bench: $(READY)  ## measurements side by side; one table and one JSON each
 	set -e; for script in benchmarks/[!_]*.py; do $(BIN)/python $$script; done
