@@ -9,6 +9,7 @@ _NAME = re.compile(_WORDS, re.IGNORECASE)
 _USER = re.compile(r"(?<=://)(?:[^\s/@:]*:\S*|[^\s/]*)@")
 _PASSWORD = re.compile(r"://[^\s/@:]*:\S*@|https?://[^\s/]*@", re.IGNORECASE)
 _QUERY = re.compile(rf"([?&;](?:[\w.-]*(?:{_WORDS})[\w.-]*|sig)=)[^&;\s'\"]+", re.IGNORECASE)
+_FOLDERS = ("PWD", "OLDPWD")
 MIN_LENGTH = 6
 """Of a value of the environment that is a secret, and no `true` or `1`."""
 
@@ -22,6 +23,6 @@ def without_secrets(text: str) -> str:
     """Return a text without users and passwords of addresses and secrets of the environment."""
     text = _QUERY.sub(r"\1***", _USER.sub("***@", text))
     for name, value in os.environ.items():
-        if len(value) >= MIN_LENGTH and _NAME.search(name):
+        if len(value) >= MIN_LENGTH and _NAME.search(name) and name not in _FOLDERS:
             text = text.replace(value, "***")
     return text
