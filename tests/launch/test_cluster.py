@@ -7,6 +7,11 @@ from mtl.errors import ConfigError
 
 SMALL = {"name": "cora", "image": "example/graphmtl:0.1.0"}
 
+
+def volume(label, **options):
+    return {**SMALL, "volumes": {label: options}}
+
+
 MISTAKES = [
     (None, "cluster: missing; it needs at least `name` and `image`"),
     ({"image": "x"}, "cluster.name: required, but missing"),
@@ -22,6 +27,22 @@ MISTAKES = [
     ({**SMALL, "claim": "a/b"}, "cluster.claim: "),
     ({**SMALL, "nproc_per_node": 4, "gpus": 2}, "gpus: 2 does not fit nproc_per_node: 4"),
     ({**SMALL, "nodes": 2, "claim": None}, "claim: null does not fit nodes: 2"),
+    ({**SMALL, "shm": "16Gi"}, "shm: 16Gi is taken from memory: 16Gi"),
+    ({**SMALL, "backend": "pytorchjob"}, "cluster.backend: "),
+    ({**SMALL, "deadline_seconds": 0}, "cluster.deadline_seconds: "),
+    ({**SMALL, "node_selector": {"a b": "c"}}, "cluster.node_selector.a b"),
+    ({**SMALL, "tolerations": [{"key": "gpu", "effect": "No"}]}, "cluster.tolerations.0.effect: "),
+    ({**SMALL, "env": {"MY_TOKEN": "x"}}, "env.MY_TOKEN: all can read it"),
+    ({**SMALL, "graph_from": "a b"}, "cluster.graph_from: expected a path, or a URL"),
+    ({**SMALL, "graph_from": "data"}, "cluster.graph_from: expected a path, or a URL"),
+    ({**SMALL, "cache": "/ssd"}, "cache: /ssd is neither in /tmp nor on a writable volume"),
+    (volume("data", path="data", claim="x"), "cluster.volumes.data.path: expected an absolute"),
+    (volume("data", path="/data"), "expected one of claim and host_path"),
+    (volume("data", path="/data", claim="x", host_path="/x"), "expected one of claim and host"),
+    (volume("data", path="/workspace/x", claim="x"), "volumes.data.path: /workspace/x is in"),
+    (volume("data", path="/a/../tmp", claim="x"), "cluster.volumes.data.path: expected"),
+    (volume("tmp", path="/data", claim="x"), "volumes.tmp: the pod has a volume of this name"),
+    ({**volume("d", path="/d", claim="x", read_only=True), "cache": "/d"}, "cache: /d is neither"),
 ]
 
 
@@ -47,3 +68,14 @@ def test_every_process_has_a_gpu_unless_there_are_none():
 def test_the_longest_name_leaves_room_for_a_pods_index():
     longest = read_cluster({**SMALL, "name": "c" * 50}).name
     assert len(f"{longest}-999999999999") <= 63
+
+
+def test_a_cache_may_lie_on_a_folder_of_the_machine():
+    section = {**volume("ssd", path="/ssd", host_path="/mnt/ssd"), "cache": "/ssd/graphs"}
+    assert read_cluster(section).cache == "/ssd/graphs"
+
+
+def test_two_volumes_do_not_hide_each_other():
+    volumes = {"a": {"path": "/data", "claim": "a"}, "b": {"path": "/data/b", "claim": "b"}}
+    with pytest.raises(ConfigError, match=r"volumes\.b\.path: /data/b is in /data, of volumes\.a"):
+        read_cluster({**SMALL, "volumes": volumes})
