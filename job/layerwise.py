@@ -24,6 +24,7 @@ from mtl.graphs.store import GraphStore
 from mtl.graphs.topology import Bits
 from mtl.loaders import ALL, message_types
 from mtl.loaders.gather import gather
+from mtl.loaders.microbatch import features_of
 from mtl.loaders.stream import Stream
 from mtl.models.layerwise import Shapes, finish, step, width
 from mtl.models.multitask import MultiTaskModel
@@ -213,7 +214,11 @@ class Layers:
                 for kind in self._types[layer + 1]
                 for some in [nodes.get(kind)]
             },
-            features=None if tables is None else {k: table.values for k, table in tables.items()},
+            features=(
+                features_of(self._store)
+                if tables is None
+                else {k: table.values for k, table in tables.items()}
+            ),
         )
 
     def _layer(

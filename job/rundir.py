@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 MAY_CHANGE = (
     "run.dir",
     "graph.cache",
+    "graph.features",
     "graph.root",
     "graph.file",
     "graph.path",

@@ -30,7 +30,7 @@ from job.hardware import (
     device_name,
     share_cores,
 )
-from job.orphans import end_with_launcher
+from job.orphans import end_with_launcher, has_launcher
 from job.redaction import without_secrets
 from job.watchdog import Watchdog
 from mtl.errors import UserError
@@ -39,9 +39,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from mtl.collective import Exchange
+
 TIMEOUT = timedelta(minutes=10)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SILENT_SECONDS = 2.0
+ECHO_SECONDS = 1.0
+"""Slurm and systemd signal all processes of a job at once, and the launcher hands on its own."""
 COMMON_CODES = (64, 65, 75, 76, 77, 78)
 """Endings that all processes of a machine come to together."""
 
@@ -166,7 +170,7 @@ class Runtime:
             f"{device_name(self.device)}, {self.precision} ({reason}), "
             f"{describe_threads(self.threads, local_world_size, num_cores)}"
         )
-        self.stop_requested = False
+        self.stop_requested, self._asked_to_stop = False, 0.0
         self._watchdog: Watchdog | None = None
         self._run_dir, self._lock = run_dir, -1
         self._started = time.time()
@@ -378,14 +382,20 @@ class Runtime:
         self.beat()
         return [part[:size] for part, size in zip(everyone, sizes, strict=True)]
 
+    def channel(self) -> Exchange:
+        """Return a way to all other processes, for one thread."""
+        return Channel(self.rank, self.world_size)
+
     def _exchange(self) -> None:
         if self._watchdog is not None:
             self._watchdog.exchange()
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self.stop_requested:
+        now = time.monotonic()
+        if not self.stop_requested:
+            self.stop_requested, self._asked_to_stop = True, now
+        elif not has_launcher() or now - self._asked_to_stop > ECHO_SECONDS:
             os._exit(128 + number)
-        self.stop_requested = True
 
     def _own_run_dir(self) -> None:
         """Lock the run directory; the lock goes with the process, however that ends."""
@@ -410,6 +420,29 @@ class Runtime:
             if clean:
                 self._accelerator.wait_for_everyone()
             self._accelerator.end_training()
+
+
+class Channel:
+    """Carries rows from each process to each other, beside all else that they exchange.
+
+    Args:
+        rank: of this process.
+        world_size: processes.
+    """
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        from torch.distributed import new_group
+
+        self.rank, self.world_size = rank, world_size
+        self._group = new_group(backend="gloo")  # what it carries lies in the memory of the CPU
+
+    def all_to_all(self, rows: Tensor, send: list[int], receive: list[int]) -> Tensor:
+        """Send the first `send[0]` rows to process 0, and so on; return what comes, by process."""
+        from torch.distributed import all_to_all_single
+
+        received = rows.new_empty(sum(receive), *rows.shape[1:])
+        all_to_all_single(received, rows.contiguous(), receive, send, group=self._group)
+        return received
 
 
 def _end_on_signals() -> None:

@@ -54,6 +54,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.profiling import profiled
     from job.replicas import check_replicas
     from job.results import show, summarized
+    from job.shards import share_out
     from job.state import TrainState, read_weights
     from job.step import Stepper, warm_up
     from job.track import open_tracker
@@ -67,6 +68,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     num_hops, seed = config.model.encoder.num_hops, config.run.seed
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
+    share_out(store, config.graph, runtime)
     tasks = bind_tasks(config.tasks, store)
     loader = replace(config.loader, num_threads=runtime.threads.loader)
     stream = build_stream(

@@ -39,3 +39,16 @@ class Alone:
     ) -> list[Shaped[Tensor, " theirs"]]:
         """Return the tensor itself, in a list."""
         return [tensor]
+
+
+class Exchange(Protocol):
+    """A way from each process to each other, for one thread: what it carries mixes with nothing."""
+
+    rank: int
+    world_size: int
+
+    def all_to_all(
+        self, rows: Shaped[Tensor, "rows columns"], send: list[int], receive: list[int]
+    ) -> Shaped[Tensor, "received columns"]:
+        """Send the first `send[0]` rows to process 0, and so on; return what comes, by process."""
+        ...

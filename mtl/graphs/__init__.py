@@ -29,6 +29,10 @@ _NOT_SOURCES = {
 }
 
 
+_HERE = {"cache", "verify", "features"}
+"""Options that say where the graph is, not what it holds."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source(Plugin):
     """Where the graph comes from."""
@@ -42,6 +46,10 @@ class Source(Plugin):
     verify: Literal["once", "always"] = "once"
     """Check every array and its SHA-256 once per machine (a stamp of size, mtime and inode
     remembers it), or at every start."""
+    features: Literal["replicated", "sharded"] = "replicated"
+    """Whether each machine reads the features of all nodes, or each process its share, and the rest
+    of every batch comes from the others: for graphs that no machine's memory holds
+    (docs/scale.md)."""
 
     @classmethod
     def types(cls) -> list[str]:
@@ -56,7 +64,7 @@ class Source(Plugin):
     def section(self) -> dict[str, Any]:
         """Return the options that decide what the graph holds, as plain JSON."""
         options: dict[str, Any] = dump(self)
-        return {key: value for key, value in options.items() if key not in ("cache", "verify")}
+        return {key: value for key, value in options.items() if key not in _HERE}
 
     def files(self) -> list[Path]:
         """Return the files that the graph is made from, present and readable."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Data, FeatureStore, HeteroData
 
 from mtl.errors import ConfigError
 from mtl.graphs._memory import memory_bytes
@@ -31,6 +31,8 @@ class GraphStore:
         self.fingerprint = self.info.fingerprint
         size = sum(array.num_bytes for array in self.info.arrays())
         self._read_ahead = size < memory_bytes()
+        self.shards: FeatureStore | None = None
+        """Who has the features of nodes, where this process does not hold all of them."""
         self._edges = {edge.edge_type: edge for edge in self.info.edges}
         self._topology = Topology(
             num_nodes={node_type: node.num_nodes for node_type, node in self.info.nodes.items()},

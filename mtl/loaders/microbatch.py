@@ -19,6 +19,7 @@ from mtl.loaders.request import Request
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers.base import Sampler
 from mtl.loaders.seeds import SeedOrder, Seeds
+from mtl.loaders.sharded import ShardedFeatures
 from mtl.loaders.wanted import Nodes
 from mtl.tasks._links import BoundLinks
 from mtl.tasks.bound import BoundTask
@@ -77,6 +78,11 @@ class MicrobatchLoader(NeighborLoader):
         self.tasks, self.order, self.split, self.dtype = tasks, order, split, dtype
         self._store, self._edge_features, self._seed_time = store, edge_features, seed_time
         self._features = features_of(store) if features is None else features
+        self.shards: ShardedFeatures | None = None
+        """Who has the features, where this process does not hold all of them."""
+        if features is None and store.shards is not None:
+            assert isinstance(store.shards, ShardedFeatures)
+            self.shards = store.shards
         self._topology = store.topology()
         if not store.is_heterogeneous:
             ((kind, csc),) = self._topology.edges.items()
@@ -134,8 +140,13 @@ class MicrobatchLoader(NeighborLoader):
         hetero = isinstance(batch, HeteroData)
         for kind in self._store.node_types:
             part = batch[kind] if hetero else batch
-            if kind in self._features:
+            if kind not in self._features:
+                continue
+            if self.shards is None:
                 part["x"] = gather(self._features[kind], part["n_id"].numpy(), self.dtype)
+            else:  # of the right shape and type, until the others have sent theirs
+                nothing = gather(self._features[kind][:1], np.zeros(1, np.int64), self.dtype)
+                part["x"] = nothing.expand(len(part["n_id"]), -1)
         for edge_type in self._store.edge_types if self._edge_features else ():
             part = batch[edge_type] if hetero else batch
             features = self._store.edge_features(edge_type)
@@ -151,7 +162,8 @@ class MicrobatchLoader(NeighborLoader):
         for kind, rows in masked.items():
             part = batch[kind] if isinstance(batch, HeteroData) else batch
             part["masked"] = torch.from_numpy(np.unique(np.concatenate(rows)))
-            part["x"][part["masked"]] = 0
+            if self.shards is None:
+                part["x"][part["masked"]] = 0
 
     def _describe(
         self, batch: Data | HeteroData, nodes: Seeds, hidden: Mapping[EdgeType, np.ndarray]

@@ -55,6 +55,11 @@ class Stream:
 
     def microbatches(self, numbers: Iterable[int | None]) -> Generator[Batch]:
         """Yield the microbatches of these numbers, in this order."""
+        made, shards = self._made(numbers), self.loader.shards
+        return made if shards is None else shards.join(made, self.loader.dtype)
+
+    def _made(self, numbers: Iterable[int | None]) -> Generator[Batch]:
+        """Yield the microbatches, made here."""
         if not self._num_threads:
             yield from (self.loader([number]) for number in numbers)
             return
