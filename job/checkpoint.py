@@ -218,7 +218,7 @@ def _was_best(folder: Path) -> bool:
     try:
         progress = read_manifest(folder)["progress"]
         return bool(progress["best_step"] == progress["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

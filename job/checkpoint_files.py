@@ -98,13 +98,15 @@ def verify(folder: Path) -> str | None:
                 return f"{name} has changed since it was written"
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return what is known of a checkpoint; `verify` says whether it can be believed."""
+    if not (folder / MANIFEST).is_file():
+        raise FileNotFoundError(f"{folder / MANIFEST} is missing")
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return manifest
 
@@ -125,6 +127,8 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _identity(path: Path) -> dict[str, Any]:
+    if not path.is_file() or path.is_symlink():
+        raise OSError(f"{path} is no file")  # a pipe would be waited for
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"size": path.stat().st_size, "sha256": digest}

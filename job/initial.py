@@ -3,14 +3,13 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import nn
 
 from job.checkpoint import Checkpoints
 from job.config import Checkpoint
 from job.plan import part_of
 from job.runtime import Runtime
-from job.state import MODEL
+from job.state import MODEL, read_tensors
 from mtl.errors import ConfigError
 from mtl.plugin import nearest
 
@@ -25,7 +24,7 @@ def begin_with(model: nn.Module, run_dir: Path, runtime: Runtime) -> None:
     """
     checkpoints, chosen = Checkpoints(run_dir, Checkpoint(), graph=""), [0]
     runtime.on_main(lambda: chosen.append(checkpoints.best()))
-    found = load_file(checkpoints.path(runtime.sum_int(chosen[-1])) / MODEL)
+    found = read_tensors(checkpoints.path(runtime.sum_int(chosen[-1])) / MODEL)
     wanted = model.state_dict()
     shared = found.keys() & wanted.keys()
     different = [

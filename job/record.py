@@ -44,7 +44,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
     """Read a line of metrics.jsonl; None where it was not written to its end."""
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and {"step", "time"} <= record.keys() else None
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn, optim
 
 from job.runtime import Runtime
 from mtl.balancing import Balancer
-from mtl.errors import ConfigError
+from mtl.errors import ConfigError, DataError
 
 MODEL, OPTIMIZER, BALANCER = "model.safetensors", "optimizer.safetensors", "balancer.safetensors"
 SCALARS = "state.json"
@@ -102,13 +102,13 @@ class TrainState:
         """
         scalars = json.loads((folder / SCALARS).read_text())
         read_weights(self.runtime.unwrap(self.model), folder)
-        self._read_moments(load_file(folder / OPTIMIZER), scalars["param_groups"])
+        self._read_moments(read_tensors(folder / OPTIMIZER), scalars["param_groups"])
         self._read_balancer(folder)
         self.runtime.scaler_state = scalars["scaler"]
         vars(self.progress).update(scalars["progress"])
 
     def _read_balancer(self, folder: Path) -> None:
-        found, wanted = load_file(folder / BALANCER), self.balancer.state()
+        found, wanted = read_tensors(folder / BALANCER), self.balancer.state()
         shapes = [{n: tuple(x.shape) for n, x in state.items()} for state in (found, wanted)]
         if shapes[0] != shapes[1]:
             raise ConfigError(
@@ -181,13 +181,26 @@ def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of tensors; nothing in it is ever unpickled.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as safetensors: {error}") from error
+    return tensors
+
+
 def read_weights(model: nn.Module, folder: Path) -> None:
     """Put the weights of a checkpoint into the model.
 
     Raises:
         ConfigError: they belong to another model.
     """
-    found, wanted = load_file(folder / MODEL), model.state_dict()
+    found, wanted = read_tensors(folder / MODEL), model.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     different = [
         f"{name}: {shapes.get(name, 'missing')} there, {tuple(wanted[name].shape)} here"
