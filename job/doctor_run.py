@@ -53,7 +53,9 @@ def configuration(job: Job) -> Iterator[Finding]:
     different = changes(resolve(config, job.nproc), MAY_CHANGE)
     for line in different:
         yield problem(
-            f"{config.run.dir}: {line.strip()}", f"as it was there, or {OWN_DIR}", ConfigError
+            f"{config.run.dir}: {line.strip()}",
+            f"the value that it has there, or {OWN_DIR}",
+            ConfigError,
         )
     if not different:
         yield Finding("as in the run, but for what may change")
@@ -67,12 +69,14 @@ def checkpoints(job: Job) -> Iterator[Finding]:
     strict = isinstance(job.config, JobConfig) and job.config.checkpoint.strict
     for folder, fault in faults.items():
         words = f"{folder} is damaged: {fault}"
+        if fault is None:
+            continue
         if folder == found[-1] and strict:
             advice = "delete it, or checkpoint.strict=false goes on from the one before"
             yield problem(words, advice, DataError)
-        elif fault is not None and whole:
+        elif whole:
             yield warning(words, f"delete it; {whole[-1].name} is whole")
-        elif fault is not None:
+        else:
             yield problem(words, f"no whole one is left: {OWN_DIR}, or delete it", DataError)
     if whole:
         yield _of_graph(whole[-1], job)
