@@ -23,7 +23,9 @@ ALLOWED = {
     "mtl.cgroups": set(),
     "mtl.graphs": {"mtl.graphs", "mtl.cgroups", "mtl.plugin", "mtl.errors"},
     "mtl.tasks": {"mtl.tasks", "mtl.graphs", "mtl.plugin", "mtl.errors"},
-    "mtl.loaders": {"mtl.loaders", "mtl.tasks", "mtl.graphs", "mtl.plugin", "mtl.errors"},
+    "mtl.loaders": {
+        *("mtl.loaders", "mtl.tasks", "mtl.graphs", "mtl.collective", "mtl.plugin", "mtl.errors"),
+    },
     "mtl.models": {"mtl.models", "mtl.tasks", "mtl.graphs", "mtl.plugin", "mtl.errors"},
     "mtl.balancing": {"mtl.balancing", "mtl.plugin", "mtl.errors"},
 }
