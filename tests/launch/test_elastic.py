@@ -241,6 +241,23 @@ def machines(supervise, monkeypatch):
     return machine
 
 
+@pytest.mark.parametrize("code", [0, 76])
+def test_machines_meet_where_torchruns_variables_say(supervise, monkeypatch, code):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"NNODES": 2, "NPROC_PER_NODE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    nodes = []
+    for rank in (0, 1):
+        for name, value in {**place, "NODE_RANK": rank}.items():
+            monkeypatch.setenv(f"PET_{name}", str(value))
+        script = f"import os, sys; print(os.environ['WORLD_SIZE']); sys.exit({code})"
+        nodes.append(supervise(script))
+    endings = [node.end() for node in nodes]
+    assert [stdout.split()[-1] for _, stdout, _ in endings] == ["2", "2"]
+    assert [ended for ended, _, _ in endings] == [code, code]
+
+
 FAIL_ONCE = """\
 import os, signal, sys, time
 from pathlib import Path
