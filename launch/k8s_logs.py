@@ -99,4 +99,4 @@ def _sources(api: Api, name: str) -> list[Source]:
 
 
 def _began(container: Manifest) -> bool:
-    return bool({"running", "terminated"} & {k for k, v in container.get("state", {}).items() if v})
+    return bool({"running", "terminated"} & container.get("state", {}).keys())
