@@ -54,6 +54,35 @@ def test_a_step_that_never_comes_is_refused_and_nothing_is_left(whole, train):
     assert not (whole / "replay_12").exists()
 
 
+MARKET = ["graph.num_users=300", "graph.num_items=100", "graph.num_shops=20", "model.dim=16"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("quickstart", ["graph.num_nodes=400", "balancing.type=gradnorm"]),
+        ("marketplace", [*MARKET, "balancing.type=famo"]),
+        ("marketplace", [*MARKET, "balancing={type: mgda, at: parameters, accumulate: recompute}"]),
+        ("marketplace_temporal", [*MARKET, "train.on_nonfinite=skip_task"]),
+    ],
+)
+def test_every_step_of_every_kind_of_job_is_made_again_to_the_last_bit(
+    name, overrides, start, tmp_path
+):
+    """Steps before and after the checkpoint of the first epoch, on two processes."""
+    config = str(ROOT / "job" / "configs" / f"{name}.yaml")
+    own = ["train.epochs=2", "track.every_steps=1", "track.mlflow=null", "track.report=false"]
+    own += ["loader.batch_size=64", "loader.global_batch_size=256", f"run.dir={RUN}"]
+    job = [config, *own, *overrides]
+    assert start(tmp_path, *job, nproc=2).end().codes == [0, 0]
+    last = max(metrics(tmp_path))
+    for step in (1, last // 2, last // 2 + 1, last):
+        ending = start(tmp_path, *job, f"replay={step}", nproc=2).end()
+        assert ending.codes == [0, 0], ending.stderr
+        assert "those of the run, to the last bit" in ending.stdout
+
+
 def norm_of_the_mean(out):
     """Return the length of the mean over tasks of their gradients: `equal` descends along it."""
     parts = {}
