@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from job.mlflow_run import clean
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
 
 HEADLINES = "graphmtl.headlines"
 NOTE = "mlflow.note.content"
@@ -17,19 +19,26 @@ COST = "cost/process_hours"
 ENDED = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
-def end_run(client: "MlflowClient", run_id: str | None, summary: dict[str, Any]) -> None:
+def end_run(client: "MlflowClient", run: "Run", summary: dict[str, Any], ended: int | None) -> None:
     """Give the run the headline of each task, its cost, a note with its results, and its status.
 
     A note that somebody wrote by hand stays.
+
+    Args:
+        client: of the store.
+        run: as the store has it.
+        summary: what summary.json holds.
+        ended: when, in milliseconds; None is now.
     """
-    assert run_id is not None, "send() comes first"
-    metrics = summary.get("metrics", {})
-    client.set_tag(run_id, HEADLINES, json.dumps([clean(key) for key in headlines(metrics)]))
-    note = client.get_run(run_id).data.tags.get(NOTE, NOTE_HEAD)
-    if headlines(metrics) and note.startswith(NOTE_HEAD):
-        client.set_tag(run_id, NOTE, results_table(metrics))
-    add_cost(client, run_id, summary)
-    client.set_terminated(run_id, ENDED[summary["status"]])
+    from mlflow.entities import RunTag
+
+    run_id, metrics = run.info.run_id, summary.get("metrics", {})
+    tags = {HEADLINES: json.dumps([clean(key) for key in headlines(metrics)])}
+    if headlines(metrics) and run.data.tags.get(NOTE, NOTE_HEAD).startswith(NOTE_HEAD):
+        tags[NOTE] = results_table(metrics)
+    texts = [RunTag(key, text) for key, text in tags.items()]
+    client.log_batch(run_id, metrics=cost(run, summary), tags=texts)
+    client.set_terminated(run_id, ENDED[summary["status"]], ended)
 
 
 def headlines(metrics: Mapping[str, float | None]) -> list[str]:
@@ -59,16 +68,20 @@ def results_table(metrics: Mapping[str, float | None]) -> str:
     return "\n".join(lines)
 
 
-def add_cost(client: "MlflowClient", run_id: str, summary: Mapping[str, Any]) -> None:
-    """Add the hours of this start, times its processes, to those of earlier starts.
+def cost(run: "Run", summary: Mapping[str, Any]) -> "list[Metric]":
+    """Return the hours of this start, times its processes, added to those of earlier starts.
 
     Each start is counted once, however often it is sent: by the step at which it ended.
     """
-    step, points = summary.get("step", 0), client.get_metric_history(run_id, COST)
-    if "seconds" in summary and all(point.step != step for point in points):
-        before = max((point.value for point in points), default=0.0)
-        hours = summary["seconds"] * summary["world_size"] / 3600
-        client.log_metric(run_id, COST, before + hours, step=step)
+    from mlflow.entities import Metric
+
+    step = summary.get("step", 0)
+    before = [metric for metric in run.data._metric_objs if metric.key == COST]
+    if "seconds" not in summary or any(metric.step == step for metric in before):
+        return []
+    hours = summary["seconds"] * summary["world_size"] / 3600
+    total = hours + sum(metric.value for metric in before)
+    return [Metric(COST, total, round(1000 * time.time()), step)]
 
 
 def _number(value: float | None) -> str:

@@ -1,18 +1,19 @@
 """track: the MLflow run of a run directory, and all of it that is not a metric.
 
 `mlflow.json` remembers: uri, experiment, name, key (a tag by which the run is found again),
-run_id, offset (bytes of metrics.jsonl that were sent), params, tags.
+run_id, started, offset (bytes of metrics.jsonl that were sent), params, tags.
 """
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from job.mlflow_store import absolute, open_experiment, without_password
+from job.mlflow_store import NO_MLFLOW, StoreError, absolute, open_experiment, without_password
 from job.record import write_json
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def remember_run(
     config: dict[str, Any],
     tags: dict[str, str],
     step: int,
-) -> None:
-    """Write mlflow.json: the run of an earlier start is continued.
+) -> dict[str, Any]:
+    """Write mlflow.json, and return what it holds: the run of an earlier start is continued.
 
     A training that begins anew, at step 0, is a new run once MLflow has got points of the old one.
     """
@@ -50,11 +51,13 @@ def remember_run(
         "name": name,
         "key": old.get("key", uuid4().hex),
         "run_id": old.get("run_id"),
+        "started": old.get("started", time.time()),
         "offset": min(old.get("offset", 0), (run_dir / "metrics.jsonl").stat().st_size),
         "params": params,
         "tags": tags,
     }
     write_json(path, state)
+    return state
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -67,21 +70,33 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def clean(name: str) -> str:
-    """Return the name with only characters that MLflow takes."""
-    return re.sub(r"[^\w.\-/ :]", "_", name)
+    """Return the name as MLflow takes it: without some characters, and not too long."""
+    return re.sub(r"[^\w.\-/ :]", "_", name)[:250]
 
 
 def find_run(client: "MlflowClient", state: dict[str, Any]) -> "Run | None":
-    """Return the run of an earlier attempt, even one whose answer got lost."""
+    """Return the run of an earlier attempt, even one whose answer got lost.
+
+    A frozen store makes a run when it wakes up, after another has been made: that one stays
+    empty, and goes.
+    """
     experiment_id = open_experiment(client, state["uri"], state["experiment"])
     found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{state['key']}'")
+    found.sort(key=lambda run: (run.info.run_id != state["run_id"], run.info.run_id))
+    for late in found[1:]:
+        if not late.data.metrics:
+            client.delete_run(late.info.run_id)
     return found[0] if found else None
 
 
 def make_run(client: "MlflowClient", state: dict[str, Any]) -> "Run":
     """Make the run, with the tag that finds it again."""
     experiment_id = open_experiment(client, state["uri"], state["experiment"])
-    return client.create_run(experiment_id, tags={KEY: state["key"]}, run_name=state["name"])
+    started = round(1000 * state.get("started", time.time()))
+    run = client.create_run(experiment_id, started, {KEY: state["key"]}, state["name"])
+    if not run.info.run_id:
+        raise StoreError(NO_MLFLOW)
+    return run
 
 
 def describe(client: "MlflowClient", run: "Run", state: dict[str, Any]) -> None:
@@ -91,20 +106,17 @@ def describe(client: "MlflowClient", run: "Run", state: dict[str, Any]) -> None:
     """
     from mlflow.entities import Param, RunTag
 
-    run_id = run.info.run_id
     options = {k: v for k, v in state["params"].items() if not k.startswith(PLACES)}
     params = [Param(k, v) for k, v in options.items() if k not in run.data.params]
-    for start in range(0, len(params), 100):
-        client.log_batch(run_id, params=params[start : start + 100])
     tasks = dict.fromkeys(k.split(".")[1] for k in options if k.startswith("tasks."))
     types = {part: options[f"{part}.type"] for part in TYPES if f"{part}.type" in options}
     said = {"run_dir": state["params"].get("run.dir", ""), "tasks": ", ".join(tasks), **types}
     texts = {key: text for key, text in said.items() if text} | state["tags"]
     tags = [RunTag(clean(key), text[:5000]) for key, text in texts.items()]
-    client.log_batch(run_id, tags=tags)
+    client.log_batch(run.info.run_id, params=params, tags=tags)
 
 
-def send_files(client: "MlflowClient", run: "Run", run_dir: Path) -> None:
+def send_files(client: "MlflowClient", run_id: str | None, run_dir: Path) -> None:
     """Send the configuration and the dataset card, the card as the run's dataset too."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -117,6 +129,6 @@ def send_files(client: "MlflowClient", run: "Run", run_dir: Path) -> None:
         profile=card,
     )
     context = InputTag("mlflow.data.context", "training")
-    client.log_inputs(run.info.run_id, [DatasetInput(dataset, [context])])
+    client.log_inputs(run_id, [DatasetInput(dataset, [context])])
     for name in ("config.yaml", "dataset.json"):
-        client.log_artifact(run.info.run_id, str(run_dir / name))
+        client.log_artifact(run_id, str(run_dir / name))

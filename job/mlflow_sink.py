@@ -4,16 +4,16 @@ Everything sent is read from the run directory, so what was not sent can be sent
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from job.mlflow_end import end_run
 from job.mlflow_models import MODEL, send_model
-from job.mlflow_run import clean, describe, find_run, make_run, send_files
+from job.mlflow_points import read_points, unsent
+from job.mlflow_run import describe, find_run, make_run, send_files
 from job.mlflow_store import (
     StoreError,
     absolute,
@@ -22,16 +22,21 @@ from job.mlflow_store import (
     quiet,
     without_password,
 )
-from job.record import PICTURE, REPORT, parse, write_json
+from job.record import PICTURE, REPORT, write_json
 from job.redaction import holds_secret
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
 
-POLL_SECONDS = 2.0
+START_SECONDS = 10.0
+POLL_SECONDS = 10.0
+"""Sending takes the interpreter from the training for 5 to 30 ms: less often than one step in a
+hundred."""
 MAX_PAUSE_SECONDS = 60.0
+MAX_POINTS = 1000
+"""That MLflow takes at once."""
 
 
 def send_run(run_dir: Path, uri: str | None, experiment: str | None) -> str:
@@ -51,9 +56,8 @@ def send_run(run_dir: Path, uri: str | None, experiment: str | None) -> str:
     state["experiment"] = experiment or state["experiment"] or "graphmtl"
     if state["uri"] is None:
         raise ConfigError(f"{run_dir}: trained with `track.mlflow: null`; name a store with --uri")
-    write_json(path, state)
     said: list[str] = []
-    sink = MLflowSink(run_dir, said.append, live=False)
+    sink = MLflowSink(run_dir, state, said.append, live=False)
     try:
         num_points = sink.send()
         if (run_dir / "summary.json").exists():
@@ -66,24 +70,32 @@ def send_run(run_dir: Path, uri: str | None, experiment: str | None) -> str:
 class MLflowSink:
     """Sends a run directory to its MLflow run.
 
+    A connection begins with the question what the run has got, and all of metrics.jsonl is read
+    again: whatever happened before, to the job or to the store, no point is sent twice or left out.
+
     Args:
-        run_dir: Folder with mlflow.json and metrics.jsonl.
+        run_dir: Folder with metrics.jsonl.
+        state: What mlflow.json holds, or shall hold once the store has taken it.
         say: Shows people a line.
-        live: Training is running here: mark the run so, and record what the machine does.
+        live: Training is running here: mark the run so, and record what the machine does. Else
+            there is time: compare each point with those that the run has got.
     """
 
-    def __init__(self, run_dir: Path, say: Callable[[str], None], *, live: bool = True) -> None:
+    def __init__(
+        self, run_dir: Path, state: dict[str, Any], say: Callable[[str], None], *, live: bool
+    ) -> None:
         quiet()
         self._run_dir = run_dir
+        self._state = state
         self._say = say
         self._live = live
-        self._state: dict[str, Any] = json.loads((run_dir / "mlflow.json").read_text())
-        self.uri = without_password(self._state["uri"])
+        self.uri = without_password(state["uri"])
         self._client: MlflowClient | None = None
         self._monitor: Any = None
-        self._sent: dict[str, int] = {}
-        self._closing = Event()
-        self._failed = False
+        self._offset = 0
+        self._newest: dict[str, Metric] = {}
+        self._closing, self._tried = Event(), Event()
+        self._complete = False
         self._thread = Thread(target=self._run, name="mlflow", daemon=True)
 
     @property
@@ -93,88 +105,117 @@ class MLflowSink:
         return run_id
 
     def start(self) -> None:
-        """Start sending in the background."""
+        """Start sending in the background, after a first try that takes 10 s at most.
+
+        What MLflow imports would otherwise slow the first steps, as all threads share Python.
+        """
         self._thread.start()
+        self._tried.wait(START_SECONDS)
 
     def close(self, seconds: float) -> None:
         """Send what is left and end the run as summary.json says; takes `seconds` at most."""
         self._closing.set()
         self._thread.join(seconds)
-        if self._thread.is_alive() or self._failed:
+        if not self._complete:
             self._say(
                 f"{self.uri} has not got everything; later: python -m job.track {self._run_dir}"
             )
 
     def send(self) -> int:
-        """Send what was logged since the last time; returns the number of points."""
+        """Send what the run has not got; returns the number of points."""
+        connects = self._client is None
         client = self._client or self._connect()
         num_points = 0
-        with (self._run_dir / "metrics.jsonl").open("rb") as file:
-            file.seek(self._state["offset"])
-            while lines := list(islice(_whole_lines(file), 100)):
-                points = [point for line in lines for point in self._points(line)]
-                for start in range(0, len(points), 1000):
-                    client.log_batch(self.run_id, metrics=points[start : start + 1000])
-                self._remember(offset=self._state["offset"] + sum(map(len, lines)))
-                num_points += len(points)
+        for points, offset in read_points(self._run_dir / "metrics.jsonl", self._offset):
+            new = [point for point in points if self._is_unsent(point)]
+            for start in range(0, len(new), MAX_POINTS):
+                client.log_batch(self.run_id, metrics=new[start : start + MAX_POINTS])
+            self._newest |= {point.key: point for point in points}
+            self._offset = offset
+            self._remember(offset=offset)
+            num_points += len(new)
+        if connects:  # last: artifacts may be slow, and points must not wait
+            self._send_files(partial(send_files, client, self.run_id, self._run_dir))
+            self._watch_machine()
         return num_points
 
     def end(self) -> None:
-        """End the run as summary.json says."""
+        """End the run as summary.json says.
+
+        Raises:
+            StoreError: The run lacks points that the store said it took.
+        """
         assert self._client is not None, "send() comes first"
+        run = self._client.get_run(self.run_id)
+        latest = {metric.key: metric.step for metric in run.data._metric_objs}
+        if any(latest.get(key, -1) < point.step for key, point in self._newest.items()):
+            raise StoreError("it lacks points that it said it took")
+        summary = json.loads((self._run_dir / "summary.json").read_text())
+        last = max((point.timestamp for point in self._newest.values()), default=None)
+        end_run(self._client, run, summary, last)
         if self._monitor is not None:
             self._monitor.finish()
-        summary = json.loads((self._run_dir / "summary.json").read_text())
-        end_run(self._client, self.run_id, summary)
         for picture in (self._run_dir / PICTURE, self._run_dir / REPORT):
-            if picture.is_file():  # last: artifacts may be slow, and the rest must not wait
+            if picture.is_file():
                 self._send_files(partial(self._client.log_artifact, self.run_id, str(picture)))
         model = self._run_dir / MODEL
         if model.is_dir():
             self._send_files(partial(send_model, self._client, str(self.run_id), model))
 
     def _run(self) -> None:
-        pause = 0.0
-        closing = False
+        pause, closing, failed = 0.0, False, False
         while not closing:
             closing = self._closing.wait(pause)
             try:
                 self.send()
                 if closing:
                     self.end()
+                    self._complete = True
             except Exception as error:  # whatever a store answers, training goes on
+                self._client = None
                 pause = min(max(2 * pause, POLL_SECONDS), MAX_PAUSE_SECONDS)
-                if not self._failed:
+                if not failed:
                     self._say(f"{self.uri} takes no metrics, they are kept: {first_line(error)}")
-                self._failed = True
+                failed = True
             else:
-                pause = POLL_SECONDS
-                self._failed = False
+                pause, failed = POLL_SECONDS, False
+            self._tried.set()
 
     def _connect(self) -> "MlflowClient":
-        """Find or make the run, and send all of it that is not a metric."""
-        state = self._state
-        client = open_client(state["uri"])
-        run = find_run(client, state)
-        if run is None:
-            run = make_run(client, state)
-            self._remember(offset=0)
+        """Find or make the run, say what it is of, and ask what it has got."""
+        client = open_client(self._state["uri"])
+        run = find_run(client, self._state) or make_run(client, self._state)
         self._remember(run_id=run.info.run_id)
         if self._live and run.info.status != "RUNNING":
             client.update_run(self.run_id, status="RUNNING")
-        # A resumed training logs steps again that the run has got already.
-        self._sent = {metric.key: metric.step for metric in run.data._metric_objs}
-        describe(client, run, state)
-        self._send_files(partial(send_files, client, run, self._run_dir))
+        describe(client, run, self._state)
+        self._offset, self._newest = 0, {}
+        self._is_unsent = self._compare(client, run)
         self._client = client
-        if self._live:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+        return client
 
+    def _compare(self, client: "MlflowClient", run: "Run") -> "Callable[[Metric], bool]":
+        """Return what says of each point whether the run lacks it.
+
+        Points are sent in their order, so that the latest of a metric tells enough. Only a store
+        that said that it took what it did not take has holes, and its whole history tells.
+        """
+        latest = {metric.key: metric for metric in run.data._metric_objs}
+        if self._live:
+            steps = {key: metric.step for key, metric in latest.items()}
+            return unsent(lambda key: [latest[key]] if key in latest else [], steps)
+        history = partial(client.get_metric_history, run.info.run_id)
+        return unsent(lambda key: history(key) if key in latest else [], {})
+
+    def _watch_machine(self) -> None:
+        """Record what the machine does; MLflow's monitor ends when the store fails once."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        if self._live and (self._monitor is None or not self._monitor._process.is_alive()):
             self._monitor = SystemMetricsMonitor(
-                self.run_id, resume_logging=True, tracking_uri=state["uri"]
+                self.run_id, resume_logging=True, tracking_uri=self._state["uri"]
             )
             self._monitor.start()
-        return client
 
     def _send_files(self, send: Callable[[], object]) -> None:
         try:
@@ -182,23 +223,6 @@ class MLflowSink:
         except Exception as error:  # often the artifacts lie elsewhere, closed to this machine
             self._say(f"{self.uri} took no artifacts: {first_line(error)}")
 
-    def _points(self, line: bytes) -> "Iterator[Metric]":
-        from mlflow.entities import Metric
-
-        record = parse(line) or {}
-        step, seconds = record.pop("step", 0), record.pop("time", 0.0)
-        for name, value in record.items():
-            key = clean(name)
-            if value is not None and step > self._sent.get(key, -1):
-                yield Metric(key, value, round(seconds * 1000), step)
-
     def _remember(self, **changes: Any) -> None:
         self._state |= changes
         write_json(self._run_dir / "mlflow.json", self._state)
-
-
-def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    for line in file:
-        if not line.endswith(b"\n"):
-            return
-        yield line

@@ -12,15 +12,20 @@ from mtl.errors import UserError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow's own defaults block 247 s where its server is down.
+# MLflow's own defaults block 247 s where its server is down. What we send is tried again by us: a
+# request that is repeated blindly makes a second run where the first answer got lost, and sleeps
+# for as long as a server's Retry-After says.
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+
+NO_MLFLOW = "something answers there, and it is no MLflow"
 
 
 class StoreError(UserError):
@@ -67,6 +72,13 @@ def open_experiment(client: "MlflowClient", uri: str, name: str) -> str:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    if not found.experiment_id:
+        raise StoreError(NO_MLFLOW)
+    if found.lifecycle_stage == "deleted":
+        raise StoreError(
+            f"the experiment {name!r} is deleted: restore it (mlflow experiments restore -x "
+            f"{found.experiment_id}), or name another"
+        )
     return str(found.experiment_id)
 
 
