@@ -6,8 +6,9 @@ import re
 _WORDS = r"passw|pwd|token|secret|signature|credential|api_?key|access_?key|private_?key"
 _NAME = re.compile(_WORDS, re.IGNORECASE)
 # A password may hold anything, even `@` and `/`: it ends at the last `@`.
-_USER = re.compile(r"(?<=://)(?:[^\s/@:]*:\S*|[^\s/]*)@")
-_PASSWORD = re.compile(r"://[^\s/@:]*:\S*@|https?://[^\s/]*@", re.IGNORECASE)
+_PAIR = r"[^\s/@:]*:(?!\d+(?:/|\s|$))\S*@"  # no port, which a path follows
+_USER = re.compile(rf"(?<=://)(?:{_PAIR}|[^\s/]*@)")
+_PASSWORD = re.compile(rf"://{_PAIR}|https?://[^\s/]*@", re.IGNORECASE)
 _QUERY = re.compile(rf"([?&;](?:[\w.-]*(?:{_WORDS})[\w.-]*|sig)=)[^&;\s'\"]+", re.IGNORECASE)
 _FOLDERS = ("PWD", "OLDPWD")
 MIN_LENGTH = 6
