@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from pydantic import PositiveInt
+
 from launch.k8s_places import matches
 from mtl.plugin import Options
 
@@ -22,7 +24,7 @@ class Slurm(Options):
     """Partition; null takes the cluster's default one."""
     account: Word | None = None
     """Account that the time is charged to."""
-    time: Time | None = None
+    time: PositiveInt | Time | None = None
     """Longest time of one start: two minutes before it ends, the run saves and is queued again.
     null takes the partition's."""
     options: tuple[Option, ...] = ()

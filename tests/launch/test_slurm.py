@@ -56,6 +56,11 @@ def test_what_is_not_set_is_left_to_the_cluster(script):
     assert wanted < {*asks_for(script(slurm=slurm))}
 
 
+@pytest.mark.parametrize("time", [90, "90", "12:00:00", "1-12", "1-00:00:00"])
+def test_a_time_may_be_minutes_or_as_slurm_writes_it(script, time):
+    assert f"--time={time}" in asks_for(script(slurm={"time": time}))
+
+
 def test_the_cores_of_a_task_are_told_to_srun_too(script):
     assert "srun --kill-on-bad-exit=0 --wait=60 --cpus-per-task=8 " in script()
 
