@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from launch.k8s_graph import COMPILED
 from launch.pod import FOLDER, USER
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +54,16 @@ def test_versions_are_those_of_the_project():
     assert f'TORCH="{torch}"' in of("ARG")
     assert f"VERSION={PROJECT['version']}" in of("ARG")
     assert PROJECT["name"] in TEXT
+
+
+def test_the_pods_find_what_the_image_compiled():
+    assert f"NUMBA_CACHE_DIR={COMPILED}" in of("ENV")
+    touched = TEXT.index("touch --date=")
+    assert touched < TEXT.index("python /app/job/train.py")
+
+
+def test_it_says_what_it_holds():
+    labels = " ".join(of("LABEL"))
+    for name in ("title", "description", "licenses", "version", "revision", "source"):
+        assert f"org.opencontainers.image.{name}=" in labels
+    assert "cyclonedx-py environment /opt/venv/bin/python" in TEXT
