@@ -1,10 +1,16 @@
 """The `cluster:` section: what a cluster would refuse later is refused now, by its YAML path."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
-from launch.cluster import read_cluster
+from job.yaml12 import parse
+from launch.cluster import Cluster, read_cluster
 from mtl.errors import ConfigError
 
+DOCS = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 SMALL = {"name": "cora", "image": "example/graphmtl:0.1.0"}
 
 
@@ -79,3 +85,22 @@ def test_two_volumes_do_not_hide_each_other():
     volumes = {"a": {"path": "/data", "claim": "a"}, "b": {"path": "/data/b", "claim": "b"}}
     with pytest.raises(ConfigError, match=r"volumes\.b\.path: /data/b is in /data, of volumes\.a"):
         read_cluster({**SMALL, "volumes": volumes})
+
+
+def test_the_guide_shows_a_section_that_is_one():
+    (text,) = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
+    section = parse(text, "docs")["cluster"]
+    assert read_cluster(section).nodes == 2
+
+
+def test_the_guides_table_names_options_that_there_are():
+    rows = re.findall(r"^\| [^|]+ \| (.*) \|$", DOCS.partition("| wish |")[2], flags=re.MULTILINE)
+    known = {field.name for field in fields(Cluster)} | {"graph"}
+    shown = [snippet for row in rows for snippet in re.findall(r"`(\w+: [^`]+)`", row)]
+    assert len(shown) >= 12
+    for snippet in shown:
+        tree = parse(snippet, "docs")
+        assert tree.keys() <= known, snippet
+        if "graph" not in tree:
+            extra = {"volumes": {"ssd": {"path": "/ssd", "host_path": "/mnt/ssd"}}}
+            read_cluster({**SMALL, **(extra if "cache" in tree else {}), **tree})
