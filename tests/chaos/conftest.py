@@ -10,16 +10,19 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ASIDE = re.compile(r"\..+\.(\d+|replaced|new|aside|tmp)|.+\.(partial|aside|tmp)")
 """Names of what is being written: `.config.yaml.4711`, `.step_00000120.replaced` ..."""
+CONFIG = Path(__file__).parents[2] / "job" / "configs" / "smoke.yaml"
 GRACE_SECONDS = 5.0
-PASSED = pytest.StashKey[bool]()
+FAULTS = pytest.StashKey[list["Fault"]]()
+MISSED = pytest.StashKey[bool]()
 
 
 @dataclass
@@ -38,36 +41,32 @@ class Fault:
 
 
 @pytest.fixture
-def fault_report(request: pytest.FixtureRequest) -> Iterator[Callable[..., Fault]]:
+def fault_report(request: pytest.FixtureRequest) -> Callable[..., Fault]:
     """Declare, with the arguments of `Fault`, what a test shows; written down when it has ended.
 
     Say it first, count `times` up as you go: a test that fails is reported, too. Lines of the same
     words (of a test's parameters, say) become one, their `times` added up.
     """
-    faults: list[Fault] = []
+    faults = request.node.stash.setdefault(FAULTS, [])
 
     def report(fault: str, done: str, bar: str, times: int = 0) -> Fault:
         faults.append(Fault(fault, done, bar, times))
         return faults[-1]
 
-    yield report
-    if path := os.environ.get("GRAPHMTL_FAULTS"):
-        passed = request.node.stash.get(PASSED, False)
-        test = request.node.nodeid.partition("[")[0]
-        lines = [json.dumps(asdict(f) | {"test": test, "passed": passed}) for f in faults]
-        with open(path, "a") as file:
-            file.writelines(f"{line}\n" for line in lines)
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Iterator[None]:
-    """Remember whether the test itself passed."""
-    report: pytest.TestReport = yield  # type: ignore[assignment]
-    if report.when == "call":
-        item.stash[PASSED] = report.passed
-    return report  # type: ignore[return-value]
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Write down what a test has shown, when all of it is over: what it leaves counts, too."""
+    report = yield
+    item.stash[MISSED] = item.stash.get(MISSED, False) or report.failed
+    if report.when == "teardown" and (path := os.environ.get("GRAPHMTL_FAULTS")):
+        ending = {"test": item.nodeid.partition("[")[0], "passed": not item.stash[MISSED]}
+        with open(path, "a") as file:
+            for fault in item.stash.get(FAULTS, []):
+                file.write(json.dumps(asdict(fault) | ending) + "\n")
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +88,64 @@ def nothing_is_left(request: pytest.FixtureRequest, cache_home: Path) -> Iterato
     for place in (cache_home, *([folder] if folder else [])):
         assert [p for p in place.rglob("*") if ASIDE.fullmatch(p.name)] == [], "files are left"
         assert [p for p in place.rglob("*.lock") if is_held(p)] == [], "locks are left"
+
+
+class SmallJob:
+    """A job of seconds that converts a graph, makes 88 steps, evaluates and saves four times."""
+
+    def __init__(self, start: Callable[..., Any], folder: Path) -> None:
+        self._start, self._folder = start, folder
+        self._whole: dict[int, float] = {}
+
+    def argv(self, folder: Path, *overrides: str) -> list[str]:
+        """Return its arguments where it runs in a folder."""
+        sizes = ("loader.batch_size=2", "loader.global_batch_size=8", "train.epochs=4")
+        graph = ("graph.num_nodes=300", f"graph.cache={folder / 'cache'}")
+        precise = ("train.precision=fp32", "train.timeout_seconds=4")
+        silent = ("track.every_steps=1", "track.mlflow=null", "track.report=false")
+        return [str(CONFIG), *graph, *silent, *sizes, *precise, *overrides]
+
+    def start(self, folder: Path, nproc: int) -> Any:
+        """Start it in a folder, which is made."""
+        folder.mkdir(exist_ok=True)
+        return self._start(folder, *self.argv(folder), nproc=nproc)
+
+    def life(self, nproc: int) -> float:
+        """Return the seconds that it takes where nobody disturbs it."""
+        if nproc not in self._whole:
+            begin = time.monotonic()
+            ending = self.start(self._folder / str(nproc), nproc).end()
+            assert ending.codes == [0] * nproc, ending.stderr
+            self._whole[nproc] = time.monotonic() - begin
+        return self._whole[nproc]
+
+    def finish(self, folder: Path, nproc: int) -> None:
+        """Let it go on to its end, and compare it with one that nobody disturbed."""
+        self.life(nproc)
+        ending = self.start(folder, nproc).end()
+        assert ending.codes == [0] * nproc, ending.stderr
+        assert outcome(folder) == outcome(self._folder / str(nproc))
+
+
+def outcome(folder: Path) -> tuple[bytes, list[Any], dict[str, float]]:
+    """Return the last weights, each point of the record, in order, and the results."""
+    run_dir = folder / "runs" / "smoke"
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    points = [
+        (record["step"], name, value)
+        for record in records
+        for name, value in record.items()
+        if name.startswith(("train/", "val/"))
+    ]
+    newest = max((run_dir / "checkpoints").iterdir()) / "model.safetensors"
+    results = json.loads((run_dir / "summary.json").read_text())["metrics"]
+    return newest.read_bytes(), points, results
+
+
+@pytest.fixture(scope="session")
+def small_job(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> SmallJob:
+    """The job that is disturbed."""
+    return SmallJob(start, tmp_path_factory.mktemp("undisturbed"))
 
 
 def processes(test: str, folder: Path | None, before: set[int]) -> dict[int, str]:
