@@ -12,11 +12,13 @@ from torch_geometric.utils import trim_to_layer
 
 from mtl.errors import ConfigError
 from mtl.graphs.topology import Topology
+from mtl.loaders.samplers.cuda import CudaSampler
 from mtl.loaders.samplers.numba import NumbaSampler
 
 GRAPHS = st.integers(0, 999)
 FANOUTS = st.lists(st.sampled_from([-1, 0, 1, 2, 50]), min_size=2, max_size=2)
 BUYS, FOLLOWS = ("user", "buys", "item"), ("user", "follows", "user")
+BACKENDS = pytest.mark.parametrize("sampler_type", [NumbaSampler, CudaSampler])
 
 
 def some(size: int) -> st.SearchStrategy[np.ndarray]:
@@ -29,22 +31,26 @@ def some(size: int) -> st.SearchStrategy[np.ndarray]:
 SEEDS = st.fixed_dictionaries({}, optional={"user": some(20), "item": some(14), "shop": some(5)})
 
 
+@BACKENDS
 @given(GRAPHS, SEEDS, st.integers(0, 3))
 def test_all_neighbours_are_what_a_plain_search_finds(
-    heterogeneous, search, graph, seeds, num_hops
+    sampler_type, heterogeneous, search, graph, seeds, num_hops
 ):
     topology = heterogeneous(graph)
-    output = NumbaSampler(topology, [-1] * num_hops).sample(seeds, key=0)
+    output = sampler_type(topology, [-1] * num_hops).sample(seeds, key=0)
     nodes, edges = search(topology, seeds, num_hops)
     assert {name: its.tolist() for name, its in output.node.items()} == nodes
     assert {kind: its.tolist() for kind, its in output.edge.items()} == edges
 
 
+@BACKENDS
 @given(GRAPHS, SEEDS, st.dictionaries(st.sampled_from([BUYS, FOLLOWS]), FANOUTS))
-def test_each_edge_type_has_its_own_number_of_neighbours(heterogeneous, graph, seeds, some_types):
+def test_each_edge_type_has_its_own_number_of_neighbours(
+    sampler_type, heterogeneous, graph, seeds, some_types
+):
     topology = heterogeneous(graph)
     fan_outs = {kind: some_types.get(kind, [1, -1]) for kind in topology.edges}
-    output = NumbaSampler(topology, fan_outs).sample(seeds, key=3)
+    output = sampler_type(topology, fan_outs).sample(seeds, key=3)
     for kind, csc in topology.edges.items():
         sampled = output.num_sampled_nodes[kind[2]]
         limit = np.repeat([99 if k < 0 else k for k in fan_outs[kind]] + [0], sampled)
@@ -53,10 +59,11 @@ def test_each_edge_type_has_its_own_number_of_neighbours(heterogeneous, graph, s
         assert drawn.tolist() == np.minimum(limit, degree).tolist()
 
 
+@BACKENDS
 @given(GRAPHS, SEEDS, FANOUTS)
-def test_a_subgraph_keeps_pygs_contract(heterogeneous, graph, seeds, fanout):
+def test_a_subgraph_keeps_pygs_contract(sampler_type, heterogeneous, graph, seeds, fanout):
     topology = heterogeneous(graph)
-    output = NumbaSampler(topology, fanout).sample(seeds, key=1)
+    output = sampler_type(topology, fanout).sample(seeds, key=1)
     for name, nodes in output.node.items():
         given_seeds = seeds.get(name, np.empty(0)).tolist()
         assert nodes[: len(given_seeds)].tolist() == given_seeds
@@ -124,15 +131,18 @@ def test_a_plain_neighbor_loader_on_hetero_data_takes_the_sampler(heterogeneous,
     assert seen == list(range(14))
 
 
+@BACKENDS
 @pytest.mark.parametrize("num_neighbors", [[-1, -1], [2, 2]])
-def test_pyg_trims_a_batch_to_each_layer_without_changing_the_seeds(heterogeneous, num_neighbors):
+def test_pyg_trims_a_batch_to_each_layer_without_changing_the_seeds(
+    sampler_type, heterogeneous, num_neighbors
+):
     topology = heterogeneous(4)
     loader = NeighborLoader(
         data_of(topology),
         num_neighbors,
         input_nodes="item",
         batch_size=14,
-        neighbor_sampler=NumbaSampler(topology, num_neighbors),
+        neighbor_sampler=sampler_type(topology, num_neighbors),
     )
     (batch,) = loader
     kinds = [kind for kind in topology.edges if kind[0] in ("user", "item")]

@@ -14,18 +14,23 @@ from torch_geometric.utils import k_hop_subgraph, trim_to_layer
 
 from mtl.graphs.store import GraphStore
 from mtl.graphs.topology import Csc, Topology
+from mtl.loaders.samplers.cuda import CudaSampler
 from mtl.loaders.samplers.numba import NumbaSampler
 
 NODE, EDGE = "node", ("node", "to", "node")
 GRAPHS = st.integers(0, 999)
 SEEDS = st.lists(st.integers(0, 29), unique=True, max_size=8).map(lambda s: np.array(s, np.int64))
 FANOUTS = st.lists(st.sampled_from([-1, 0, 1, 2, 3, 50]), max_size=3)
+BACKENDS = pytest.mark.parametrize("sampler_type", [NumbaSampler, CudaSampler])
 
 
+@BACKENDS
 @given(GRAPHS, SEEDS, st.integers(0, 3))
-def test_all_neighbours_are_what_a_plain_search_finds(homogeneous, search, graph, seeds, num_hops):
+def test_all_neighbours_are_what_a_plain_search_finds(
+    sampler_type, homogeneous, search, graph, seeds, num_hops
+):
     topology = homogeneous(graph)
-    output = NumbaSampler(topology, [-1] * num_hops).sample({NODE: seeds}, key=0)
+    output = sampler_type(topology, [-1] * num_hops).sample({NODE: seeds}, key=0)
     nodes, edges = search(topology, {NODE: seeds}, num_hops)
     assert (output.node.tolist(), output.edge.tolist()) == (nodes[NODE], edges[EDGE])
 
@@ -38,10 +43,11 @@ def test_all_neighbours_are_pygs_k_hop_subgraph(homogeneous):
     assert output.node.sort().values.tolist() == nodes.tolist()
 
 
+@BACKENDS
 @given(GRAPHS, SEEDS, FANOUTS, st.integers(0, 2**64 - 1))
-def test_a_subgraph_keeps_pygs_contract(homogeneous, graph, seeds, fanout, key):
+def test_a_subgraph_keeps_pygs_contract(sampler_type, homogeneous, graph, seeds, fanout, key):
     topology = homogeneous(graph)
-    output = NumbaSampler(topology, fanout).sample({NODE: seeds}, key)
+    output = sampler_type(topology, fanout).sample({NODE: seeds}, key)
     nodes, source, target = output.node, output.row, output.col
     assert nodes[: len(seeds)].tolist() == seeds.tolist()
     assert len(set(nodes.tolist())) == len(nodes) == sum(output.num_sampled_nodes)
@@ -54,9 +60,12 @@ def test_a_subgraph_keeps_pygs_contract(homogeneous, graph, seeds, fanout, key):
     assert output.batch is None
 
 
+@BACKENDS
 @given(GRAPHS, SEEDS, FANOUTS)
-def test_colptr_says_where_the_edges_of_each_expanded_node_are(homogeneous, graph, seeds, fanout):
-    output = NumbaSampler(homogeneous(graph), fanout).sample({NODE: seeds}, key=0)
+def test_colptr_says_where_the_edges_of_each_expanded_node_are(
+    sampler_type, homogeneous, graph, seeds, fanout
+):
+    output = sampler_type(homogeneous(graph), fanout).sample({NODE: seeds}, key=0)
     expanded = sum(output.num_sampled_nodes[:-1])
     assert len(output.colptr) == expanded + 1
     counts = torch.bincount(output.col, minlength=expanded)
@@ -64,12 +73,13 @@ def test_colptr_says_where_the_edges_of_each_expanded_node_are(homogeneous, grap
     assert output.colptr[0] == 0
 
 
+@BACKENDS
 @given(GRAPHS, SEEDS, FANOUTS, st.integers(0, 999))
 def test_every_node_but_those_of_the_last_hop_gets_min_of_k_and_its_degree(
-    homogeneous, graph, seeds, fanout, key
+    sampler_type, homogeneous, graph, seeds, fanout, key
 ):
     topology = homogeneous(graph)
-    output = NumbaSampler(topology, fanout).sample({NODE: seeds}, key)
+    output = sampler_type(topology, fanout).sample({NODE: seeds}, key)
     drawn = np.bincount(output.col.numpy(), minlength=len(output.node))
     hop = np.repeat(np.arange(len(fanout) + 1), output.num_sampled_nodes)
     limit = np.array([99 if k < 0 else k for k in fanout] + [0])
@@ -104,10 +114,11 @@ def test_a_seed_that_is_there_twice_is_expanded_twice_and_found_at_its_first_pla
         assert out.num_sampled_edges[0] == degree[[3, 4, 3, 3]].sum()
 
 
-def test_keys_and_seeds_of_the_run_change_the_draw(homogeneous):
+@BACKENDS
+def test_keys_and_seeds_of_the_run_change_the_draw(sampler_type, homogeneous):
     topology, seeds = homogeneous(1, 100, 2000), {NODE: np.arange(10)}
     draws = {
-        tuple(NumbaSampler(topology, [3], seed=seed).sample(seeds, key).edge.tolist())
+        tuple(sampler_type(topology, [3], seed=seed).sample(seeds, key).edge.tolist())
         for seed in (0, 1, 2**64 - 1)
         for key in range(5)
     }
@@ -123,10 +134,13 @@ def test_no_seeds_and_no_neighbours_make_empty_subgraphs():
     assert empty.row.dtype == lonely.row.dtype == torch.long
 
 
+@BACKENDS
 @pytest.mark.parametrize("num_neighbors", [[-1, -1], [2, 2]])
-def test_pyg_trims_a_batch_to_each_layer_without_changing_the_seeds(homogeneous, num_neighbors):
+def test_pyg_trims_a_batch_to_each_layer_without_changing_the_seeds(
+    sampler_type, homogeneous, num_neighbors
+):
     seeds = {NODE: np.array([4, 9, 25])}
-    output = NumbaSampler(homogeneous(2), num_neighbors).sample(seeds, key=1)
+    output = sampler_type(homogeneous(2), num_neighbors).sample(seeds, key=1)
     edge_index = torch.stack([output.row, output.col])
     convolutions = [SAGEConv(4, 4).double() for _ in num_neighbors]
     x = trimmed = torch.randn(len(output.node), 4).double()
@@ -137,8 +151,9 @@ def test_pyg_trims_a_batch_to_each_layer_without_changing_the_seeds(homogeneous,
     torch.testing.assert_close(trimmed[:3], x[:3], atol=1e-12, rtol=0)
 
 
-def test_a_plain_neighbor_loader_takes_the_sampler(customers: GraphStore):
-    sampler, data = NumbaSampler(customers.topology(), [4, 2]), customers.data()
+@BACKENDS
+def test_a_plain_neighbor_loader_takes_the_sampler(sampler_type, customers: GraphStore):
+    sampler, data = sampler_type(customers.topology(), [4, 2]), customers.data()
     loader = NeighborLoader(
         data, [4, 2], input_nodes=torch.arange(100), batch_size=30, neighbor_sampler=sampler
     )
