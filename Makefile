@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: train test lint soak faults bench
+.PHONY: train test lint soak faults audit bench
 .DEFAULT_GOAL := train
 
 train: $(READY)  ## train the quick start: four tasks on a made-up graph, about a minute
@@ -24,6 +24,12 @@ faults: $(READY)  ## every fault, as often as docs/faults.md says, which is made
 	rm -f .faults.jsonl
 	-GRAPHMTL_FAULTS=$(CURDIR)/.faults.jsonl $(BIN)/python -m pytest -q tests/chaos
 	$(BIN)/python tests/chaos/faults.py .faults.jsonl > docs/faults.md
+
+audit: $(READY)  ## known vulnerabilities of what is installed (asks the network), and hostile files
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/chaos/test_hostile.py
+	test -x .audit/bin/pip-audit || $(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/python tests/audit.py "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
 
 bench: $(READY)  ## measurements side by side; one table and one JSON each
 	set -e; for script in benchmarks/[!_]*.py; do $(BIN)/python $$script; done

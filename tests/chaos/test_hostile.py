@@ -44,8 +44,8 @@ def reported(fault_report):
     """Each test is one hostile file, of one kind or another."""
     fault_report(
         "a file that was made to do harm",
-        "pickles, tags of YAML, SQL, headers of arrays and tensors, JSON bombs, archives, names and "
-        "links that lead out of a folder, in every place that reads files",
+        "pickles, tags of YAML, SQL, headers of arrays and tensors, JSON bombs, archives, names "
+        "and links that lead out of a folder, in every place that reads files",
         "nothing of it runs, nothing outside is read: refused by file and reason",
         times=1,
     )
