@@ -1,5 +1,7 @@
 """Neighbour sampling on one core, side by side with PyG's samplers, and on several threads.
 
+Beside it the sampler of tensor operations: on that core, and on the GPU where there is one.
+
 usage: python benchmarks/sampler.py [--quick] [--json FILE] [--threads N]
 """
 
@@ -18,14 +20,16 @@ from _report import Report, run
 if TYPE_CHECKING:
     import numpy as np
 
-    from mtl.graphs.topology import Csc
+    from mtl.graphs.topology import Csc, Topology
     from mtl.loaders.samplers.numba import NumbaSampler
 
     Sample = Callable[[np.ndarray, int], int]
 
 NUM_NEIGHBORS = (15, 10, 5)
-OURS = "ours"
+OURS, ON_CPU, ON_GPU = "ours", "ours, tensors, same core", "ours, tensors, GPU"
 BARS = {"torch-sparse": 15.0, "pyg-lib": 4.0}
+GPU_BAR = 10.0
+"""What a GPU does against our compiled sampler on one core."""
 THREADS_BAR = 1.7
 """For two; for N threads the same share of perfect, 1.7 of 2."""
 
@@ -40,7 +44,7 @@ def measure(args: Namespace) -> Report:
     torch.set_num_threads(1)
     sampler = _sampler(TINY if args.quick else PRODUCTS)
     (csc,) = sampler.topology.edges.values()
-    systems = {OURS: _ours(sampler), **_peers(csc)}
+    systems = {OURS: _ours(sampler), **_tensors(sampler.topology), **_peers(csc)}
     num_seeds, rounds = (64, 3) if args.quick else (1024, 15)
     rng = np.random.default_rng(0)
     seeds = [rng.choice(len(csc.colptr) - 1, num_seeds, replace=False) for _ in range(rounds + 2)]
@@ -70,7 +74,7 @@ def _compare(systems: "dict[str, Sample]", seeds: "Sequence[np.ndarray]", report
         report.rows.append(
             {
                 "sampler": name,
-                "version": "" if name == OURS else version(name),
+                "version": version(name) if name in BARS else "",
                 "threads": 1,
                 "ms/batch": 1e3 * median(taken[name][2:]),
                 "edges/batch": int(median(edges[name])),
@@ -80,6 +84,8 @@ def _compare(systems: "dict[str, Sample]", seeds: "Sequence[np.ndarray]", report
         )
         if name in BARS:
             report.at_least(f"edges/s against {name}", speed[OURS] / speed[name], BARS[name])
+    if ON_GPU in speed:
+        report.at_least("edges/s on the GPU", speed[ON_GPU] / speed[OURS], GPU_BAR)
 
 
 def _scale(
@@ -122,6 +128,30 @@ def _sampler(graph: Any) -> "NumbaSampler":
 
 def _ours(sampler: "NumbaSampler") -> "Sample":
     return lambda seeds, key: len(sampler.sample({NODE: seeds}, key).row)
+
+
+def _tensors(topology: "Topology") -> "dict[str, Sample]":
+    """Return the sampler of tensor operations on each device that there is."""
+    import torch
+
+    from mtl.loaders.samplers.cuda import CudaSampler
+
+    devices = {ON_CPU: "cpu"} | ({ON_GPU: "cuda"} if torch.cuda.is_available() else {})
+    samplers = {
+        name: CudaSampler(topology, NUM_NEIGHBORS, device=device)
+        for name, device in devices.items()
+    }
+
+    def on(sampler: CudaSampler) -> "Sample":
+        def sample(seeds: "np.ndarray", key: int) -> int:
+            drawn = len(sampler.sample({NODE: seeds}, key).row)
+            if sampler.device.type == "cuda":
+                torch.cuda.synchronize()
+            return drawn
+
+        return sample
+
+    return {name: on(sampler) for name, sampler in samplers.items()}
 
 
 def _peers(csc: "Csc") -> "dict[str, Sample]":
