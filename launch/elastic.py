@@ -31,8 +31,9 @@ from launch.ending import (
     worth_restarting,
 )
 from launch.headway import Headway
-from launch.output import Output, Worker
+from launch.output import Output
 from launch.signals import LEFT_TO_TORCH, Stop, kill_workers
+from launch.worker_log import WorkerLog
 
 LONGEST_PAUSE_SECONDS = 60.0
 SAME_ENDINGS = 3  # in a row, without a newer checkpoint: the next one would be the same again
@@ -130,7 +131,9 @@ def _run(arguments: object, logs: Path) -> int:
     return first(found).code
 
 
-def _failures(seen: Mapping[int, ProcessFailure], workers: Mapping[int, Worker]) -> list[Failure]:
+def _failures(
+    seen: Mapping[int, ProcessFailure], workers: Mapping[int, WorkerLog]
+) -> list[Failure]:
     return [
         Failure(
             rank,

@@ -46,7 +46,11 @@ def first(failures: Collection[Failure]) -> Failure:
     first. That one lost the rank (70, 79), or was stopped by torchrun (143; 75 where it was still
     starting), and said so later than the rank itself said anything.
     """
-    return min(failures, key=lambda f: (f.code not in DECIDED, f.seen, f.code == 143, f.spoke))
+
+    def place(f: Failure) -> tuple[bool, int, bool, float, int]:
+        return f.code not in DECIDED, f.seen, f.code == 143, f.spoke, f.rank
+
+    return min(failures, key=place)
 
 
 def describe(failures: Collection[Failure]) -> str:

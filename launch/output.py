@@ -11,19 +11,15 @@ import re
 import selectors
 import termios
 import threading
-import time
 import tty
-from collections import deque
-from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 
+from launch.worker_log import WorkerLog
+
 STDOUT, STDERR = 1, 2
-TAIL_LINES = 20
 CHUNK_BYTES = 1 << 16
-LOG_BYTES = 8 << 20
 CLEAR_LINE = b"\r\x1b[2K"
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78]")
 
@@ -44,7 +40,7 @@ class Output(LogsSpecs):
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._read, name="output", daemon=True)
         self._thread.start()
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, WorkerLog] = {}
 
     @property
     def root_log_dir(self) -> str:
@@ -56,7 +52,7 @@ class Output(LogsSpecs):
         destination = LogsDest(error_files=dict.fromkeys(envs, os.devnull))
         for local_rank, environment in envs.items():
             rank = int(environment["ROLE_RANK"])  # all workers have the same role
-            worker = self.workers[rank] = Worker(rank, self._folder)
+            worker = self.workers[rank] = WorkerLog(rank, self._folder)
             destination.stdouts[local_rank] = self._open(worker, STDOUT)
             destination.stderrs[local_rank] = self._open(worker, STDERR)
         return destination
@@ -72,7 +68,7 @@ class Output(LogsSpecs):
         self._selector.close()
         os.close(self._wake)
 
-    def _open(self, worker: "Worker", target: int) -> str:
+    def _open(self, worker: WorkerLog, target: int) -> str:
         stream = _Stream(worker, target)
         self._streams.append(stream)
         self._selector.register(stream.source, selectors.EVENT_READ, stream)
@@ -90,38 +86,10 @@ class Output(LogsSpecs):
             stream.end()
 
 
-class Worker:
-    """What one worker has printed.
-
-    Args:
-        rank: of the worker.
-        folder: of its file.
-    """
-
-    def __init__(self, rank: int, folder: Path) -> None:
-        self.rank = rank
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        """The last lines on stderr."""
-        self.spoke = 0.0
-        """When the last of them came."""
-        self._file = _File(folder / f"rank_{rank}.log")
-
-    def note(self, line: bytes, target: int) -> None:
-        """Keep a line."""
-        if target == STDERR:
-            self.tail.append(line.decode(errors="replace"))
-            self.spoke = time.time()
-        self._file.write(line)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 class _Stream:
     """stdout or stderr of one worker, on its way to that of the launcher."""
 
-    def __init__(self, worker: Worker, target: int) -> None:
+    def __init__(self, worker: WorkerLog, target: int) -> None:
         self._worker, self._target = worker, target
         self._on_terminal = os.isatty(target)
         self._unchanged = self._on_terminal and worker.rank == 0
@@ -170,7 +138,7 @@ class _Stream:
         line = line.removeprefix(prefix)  # some of the job's own have it
         if not self._unchanged:
             self._show((CLEAR_LINE if self._on_terminal else b"") + prefix + line + b"\n")
-        self._worker.note(ESCAPES.sub(b"", line), self._target)
+        self._worker.note(ESCAPES.sub(b"", line), is_error=self._target == STDERR)
 
     def _show(self, data: bytes) -> None:
         while data:
@@ -178,34 +146,3 @@ class _Stream:
                 data = data[os.write(self._target, data) :]
             except OSError:  # a closed terminal or pipe is no reason for the workers to end
                 return
-
-
-class _File:
-    """The log of one worker, and the part before it: at most twice LOG_BYTES."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        self._broken = False
-
-    def write(self, line: bytes) -> None:
-        """Add a line; a full disk costs the log, not the training."""
-        if self._broken:
-            return
-        now = datetime.now().isoformat(timespec="milliseconds").encode()
-        try:
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("ab", buffering=0)
-            self._file.write(now + b" " + line + b"\n")
-            if self._file.tell() > LOG_BYTES:
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-                self.close()
-        except OSError:
-            self._broken = True
-
-    def close(self) -> None:
-        """Close the file; another line opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None

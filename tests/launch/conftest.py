@@ -138,11 +138,11 @@ def supervise(ask: Callable[..., int], tmp_path: Path) -> Supervise:
 
 
 @pytest.fixture
-def wait_until() -> Callable[[Callable[[], object]], None]:
+def wait_until() -> Callable[..., None]:
     """Wait until something holds, or fail."""
 
-    def wait_until(holds: Callable[[], object]) -> None:
-        end = time.monotonic() + 30
+    def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < end
             time.sleep(0.02)

@@ -82,7 +82,7 @@ def test_silent_workers_leave_no_folder(printed, tmp_path):
 
 
 def test_files_do_not_grow_without_end(printed, tmp_path, monkeypatch):
-    monkeypatch.setattr(launch.output, "LOG_BYTES", 1000)
+    monkeypatch.setattr("launch.worker_log.FILE_BYTES", 1000)
     for number in range(10):
         printed(*((0, b"%d.%d\n" % (number, line)) for line in range(50)))
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "logs").iterdir()}

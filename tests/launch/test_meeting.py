@@ -1,0 +1,88 @@
+"""Launchers of several machines meet, and meet again after one of them was lost."""
+
+import signal
+import socket
+
+import pytest
+
+ENDS_WITH_LAUNCHER = "from job.orphans import end_with_launcher\nend_with_launcher()\n"
+
+
+@pytest.fixture
+def machines(supervise, monkeypatch):
+    """Start launchers that meet, as machines of one job do."""
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    options = ["--nproc", "1", "--nnodes", "2", "--max-restarts", "2", "--local-addr", "127.0.0.1"]
+
+    def machine(script: str, node: int):
+        return supervise(script, *options, "--rdzv-endpoint", place, "--node-rank", str(node))
+
+    return machine
+
+
+@pytest.mark.parametrize("code", [0, 76])
+def test_machines_meet_where_torchruns_variables_say(supervise, monkeypatch, code):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"NNODES": 2, "NPROC_PER_NODE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    nodes = []
+    for rank in (0, 1):
+        for name, value in {**place, "NODE_RANK": rank}.items():
+            monkeypatch.setenv(f"PET_{name}", str(value))
+        script = f"import os, sys; print(os.environ['WORLD_SIZE']); sys.exit({code})"
+        nodes.append(supervise(script))
+    endings = [node.end() for node in nodes]
+    assert [stdout.split()[-1] for _, stdout, _ in endings] == ["2", "2"]
+    assert [ended for ended, _, _ in endings] == [code, code]
+
+
+FAIL_ONCE = """\
+import os, signal, sys, time
+from pathlib import Path
+rank = os.environ["RANK"]
+first = not Path(f"started.{rank}").exists()
+Path(f"started.{rank}").touch()
+"""
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_machines_meet_again_after_a_worker_of_one_was_killed(machines, lost):
+    script = FAIL_ONCE + (
+        f"if first and rank == '{lost}':\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if first:\n"
+        "    time.sleep(2)  # the store outlives the start that node 1 lost\n"
+        "    sys.exit(79)\n"
+    )
+    nodes = [machines(script, node) for node in (0, 1)]
+    endings = [node.end() for node in nodes]
+    assert [code for code, _, _ in endings] == [0, 0], endings
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_machine_that_is_lost_comes_back_and_meets_the_others(
+    machines, wait_until, tmp_path, lost
+):
+    script = (
+        ENDS_WITH_LAUNCHER
+        + FAIL_ONCE
+        + (
+            f"if first and rank == '{lost}':\n"
+            "    time.sleep(60)\n"
+            "while not Path('lost').exists() and first:\n"
+            "    time.sleep(0.05)\n"
+            "sys.exit(79 * first)\n"
+        )
+    )
+    nodes = [machines(script, node) for node in (0, 1)]
+    wait_until(lambda: all((tmp_path / f"started.{rank}").exists() for rank in (0, 1)))
+    nodes[lost].kill(signal.SIGKILL)
+    assert nodes[lost].end()[0] == 137
+    (tmp_path / "lost").touch()
+    nodes[lost] = machines(script, lost)
+    endings = [node.end() for node in nodes]
+    assert [code for code, _, _ in endings] == [0, 0], endings
