@@ -1,10 +1,10 @@
 """track: an exported model -> MLflow, as a model of its run, and as a version where it is asked."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job.mlflow_store import StoreError, first_line, open_client, without_password
+from job.record import read_json
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run_of(run_dir: Path) -> tuple[str, str]:
         ConfigError: MLflow has not got it.
     """
     path = run_dir / "mlflow.json"
-    state = json.loads(path.read_text()) if path.is_file() else {}
+    state = read_json(path) if path.is_file() else {}
     if not state.get("run_id"):
         raise ConfigError(
             f"register: MLflow has not got {run_dir}; send it first: python -m job.track {run_dir}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from job.mlflow_store import NO_MLFLOW, StoreError, absolute, open_experiment, without_password
-from job.record import write_json
+from job.record import read_json, write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,7 @@ def remember_run(
     A training that begins anew, at step 0, is a new run once MLflow has got points of the old one.
     """
     path = run_dir / "mlflow.json"
-    old = json.loads(path.read_text()) if path.exists() else {}
+    old = read_json(path) if path.exists() else {}
     params = {key[:250]: without_password(value)[:500] for key, value in leaves(config)}
     if step == 0 and (old.get("params") != params or old.get("offset", 0)):
         old = {}

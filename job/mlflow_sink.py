@@ -22,7 +22,7 @@ from job.mlflow_store import (
     quiet,
     without_password,
 )
-from job.record import PICTURE, REPORT, write_json
+from job.record import PICTURE, REPORT, read_json, write_json
 from job.redaction import holds_secret
 from mtl.errors import ConfigError
 
@@ -49,7 +49,7 @@ def send_run(run_dir: Path, uri: str | None, experiment: str | None) -> str:
     path = run_dir / "mlflow.json"
     if not path.is_file() or not (run_dir / "metrics.jsonl").is_file():
         raise ConfigError(f"{run_dir}: not a run directory (mlflow.json or metrics.jsonl missing)")
-    state = json.loads(path.read_text())
+    state = read_json(path, "uri", "experiment", "name", "key", "run_id", "params", "tags")
     if uri and holds_secret(uri):  # mlflow.json remembers it
         raise ConfigError("--uri: holds a password; give it in the environment (docs/security.md)")
     state["uri"] = absolute(uri) if uri else state["uri"]

@@ -2,8 +2,12 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mtl.errors import DataError, UserError
 
 GATE = "gate"
 """What the metrics begin with that say what each task hears of."""
@@ -46,7 +50,42 @@ def parse(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and {"step", "time"} <= record.keys() else None
+    whole = isinstance(record, dict) and isinstance(record.get("step"), int) and "time" in record
+    return record if whole else None
+
+
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """Read a file of a run directory.
+
+    Raises:
+        DataError: it is no JSON any more, or lacks a key that is needed.
+    """
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
+    missing = [key for key in needed if not isinstance(found, dict) or key not in found]
+    if not isinstance(found, dict) or missing:
+        raise DataError(f"{path}: expected a mapping with {', '.join(needed)}; it was changed")
+    return found
+
+
+@contextmanager
+def unfit(folder: Path) -> Iterator[None]:
+    """Name the folder where what was read of it does not fit together.
+
+    Raises:
+        DataError: something was looked for that is not there, or is something else.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{folder}: its files do not fit together ({reason}): changed?") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -16,7 +16,7 @@ from job import report_classes, report_values
 from job.arguments import exit_code
 from job.mlflow_store import first_line
 from job.page import Page, Section, styles
-from job.record import REPORT
+from job.record import REPORT, unfit
 from job.report_results import over_single, reductions, results
 from job.report_run import Run, read_run
 from job.report_training import gates, gradients, learning, resources
@@ -53,6 +53,11 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
     Raises:
         ConfigError: A folder is none of a finished run, or a baseline is none of this run.
     """
+    with unfit(run_dir):
+        return _page(run_dir, baselines).write(run_dir / REPORT)
+
+
+def _page(run_dir: Path, baselines: Sequence[Path]) -> Page:
     run = read_run(run_dir)
     singles = [single(path, run) for path in baselines]
     looks = styles(run.tasks)
@@ -72,7 +77,7 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
     gradients(page, run, looks)
     gates(page, run)
     resources(page, run)
-    return page.write(run_dir / REPORT)
+    return page
 
 
 def single(path: Path, run: Run) -> Run:

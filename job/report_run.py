@@ -1,6 +1,5 @@
 """report: a finished run as its directory tells it."""
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from job.comparison import task_of
+from job.config import tree_at
 from job.mlflow_end import headlines
-from job.record import DIAGNOSIS, parse
-from job.yaml12 import parse as parse_yaml
+from job.record import DIAGNOSIS, parse, read_json
 from mtl.errors import ConfigError
 
 MAX_POINTS = 200
@@ -62,19 +61,18 @@ def read_run(run_dir: Path) -> Run:
     missing = [name for name in FILES if not (run_dir / name).is_file()]
     if missing:
         raise ConfigError(f"{run_dir}: no directory of a finished run ({missing[0]} missing)")
-    texts = {name: (run_dir / name).read_text("utf-8") for name in FILES if name[-1] != "l"}
-    summary = json.loads(texts["summary.json"])
+    summary = read_json(run_dir / "summary.json", "status", "metrics", "best_reachable")
     if summary["status"] != "finished":
         raise ConfigError(f"{run_dir}: the run is {summary['status']}; the same command goes on")
-    config: Any = parse_yaml((run_dir / "config.yaml").read_text("utf-8"), "config.yaml")
+    config = tree_at(run_dir / "config.yaml")
     diagnosis = run_dir / DIAGNOSIS
     return Run(
         name=config["run"]["name"],
         config=config,
-        card=json.loads(texts["dataset.json"]),
+        card=read_json(run_dir / "dataset.json"),
         summary=summary,
         series=read_series(run_dir / "metrics.jsonl"),
-        diagnosis=json.loads(diagnosis.read_text("utf-8")) if diagnosis.is_file() else {},
+        diagnosis=read_json(diagnosis) if diagnosis.is_file() else {},
     )
 
 

@@ -1,6 +1,5 @@
 """The run directory holds the whole truth: which configuration it is of, and what made it."""
 
-import json
 import os
 import subprocess
 from collections.abc import Collection, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from job.config import JobConfig, read, tree_of
+from job.record import read_json, unfit
 from job.results import show
 from job.runtime import Runtime
 from job.yaml12 import parse, render
@@ -102,7 +102,7 @@ def keep_schema(run_dir: Path, graph: Path) -> None:
 def is_finished(run_dir: Path) -> bool:
     """Return whether a run has got its results."""
     path = run_dir / SUMMARY
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["status"] == "finished"
+    return path.exists() and read_json(path, "status")["status"] == "finished"
 
 
 def say_finished(run_dir: Path) -> None:
@@ -111,7 +111,8 @@ def say_finished(run_dir: Path) -> None:
         f"{run_dir} is finished. Raise train.epochs (or evaluate.patience, if that ended it) to go "
         f"on; give run.name=... for another run."
     )
-    show(json.loads((run_dir / SUMMARY).read_text(encoding="utf-8")), "test")
+    with unfit(run_dir):
+        show(read_json(run_dir / SUMMARY), "test")
 
 
 def tags(runtime: Runtime) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from job.mlflow_run import KEY, clean
 from job.mlflow_sink import send_run
 from job.mlflow_store import first_line, open_client, open_experiment, without_password
+from job.record import read_json
 from job.sweep_trials import Trials
 from mtl.errors import UserError
 
@@ -72,6 +73,6 @@ def _unsent(run_dir: Path) -> bool:
     path, metrics = run_dir / "mlflow.json", run_dir / "metrics.jsonl"
     if not path.is_file() or not metrics.is_file():
         return False
-    state = json.loads(path.read_text(encoding="utf-8"))
+    state = read_json(path, "run_id", "offset", "uri")
     missing = state["run_id"] is None or state["offset"] < metrics.stat().st_size
     return state["uri"] is not None and missing

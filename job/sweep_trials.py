@@ -10,7 +10,7 @@ from typing import Any
 
 from job.comparison import sign
 from job.config import JobConfig, read, tree_of
-from job.record import write_json
+from job.record import read_json, write_json
 from job.rundir import SUMMARY, differences, is_finished
 from job.sweep_space import Sweep, Values, assignments
 from mtl.errors import ConfigError
@@ -134,8 +134,7 @@ class Trials:
         """Return summary.json of a training that has ended well, else nothing."""
         if not is_finished(run.dir):
             return {}
-        found: dict[str, Any] = json.loads((run.dir / SUMMARY).read_text(encoding="utf-8"))
-        return found
+        return read_json(run.dir / SUMMARY)
 
     def write(self) -> None:
         """Keep what the sweep is, so that the same command goes on with it."""
@@ -153,7 +152,7 @@ class Trials:
         path = self.folder / RECORD
         if not path.is_file():
             return
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read_json(path, "config", "sweep", "trials", "parent")
         new = json.loads(json.dumps(self._identity(), default=str))
         may_change = ("sweep.trials", "sweep.seeds", "sweep.score")
         different = [
@@ -199,4 +198,4 @@ class Trials:
 def diverged(run_dir: Path) -> bool:
     """Return whether a training ended with numbers that are not finite: it would do so again."""
     path = run_dir / "exit.json"
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["code"] == DIVERGED
+    return path.is_file() and read_json(path, "code")["code"] == DIVERGED
