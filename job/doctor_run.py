@@ -1,6 +1,5 @@
 """doctor: the run directory: who uses it, what it holds, and whether this job may go on with it."""
 
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +8,9 @@ from job.checkpoint_files import folders, read_manifest, verify
 from job.config import JobConfig
 from job.doctor_findings import Finding, problem, warning
 from job.doctor_job import WRONG, Job, known
+from job.lock import RunInUseError, owner
 from job.rundir import CONFIG, MAY_CHANGE, changes, is_finished, resolve
-from job.runtime import RunInUseError, StoppedError
+from job.runtime import StoppedError
 from mtl.errors import ConfigError, DataError
 
 OWN_DIR = "run.dir=... or run.name=... for a run of its own"
@@ -18,19 +18,12 @@ OWN_DIR = "run.dir=... or run.name=... for a run of its own"
 
 def lock(job: Job) -> Iterator[Finding]:
     """Whether another job has it."""
-    path = job.run.dir / ".lock"
-    if not path.is_file():
+    name = owner(job.run.dir)
+    if name is None:
         yield Finding("nobody has it")
-        return
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = file.read(100).decode(errors="replace").strip() or "another job"
-            advice = f"wait for it, or {OWN_DIR}"
-            yield problem(f"{job.run.dir} is in use by {owner}", advice, RunInUseError)
-        else:
-            yield Finding("nobody has it")
+    else:
+        advice = f"wait for it, or {OWN_DIR}"
+        yield problem(f"{job.run.dir} is in use by {name}", advice, RunInUseError)
 
 
 def state(job: Job) -> Iterator[Finding]:

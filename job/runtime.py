@@ -6,7 +6,6 @@ Nothing heavy is imported here before a Runtime is made: the configuration is ch
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -14,13 +13,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
+from job import lock
 from job.hardware import (
     Precision,
     check_devices,
@@ -78,12 +78,6 @@ class NonFiniteError(UserError):
     exit_code = 76
 
 
-class RunInUseError(UserError):
-    """Another job owns the run directory."""
-
-    exit_code = 78
-
-
 def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     """Run a command of this package and end the process with its exit code.
 
@@ -126,7 +120,7 @@ class Runtime:
 
     Raises:
         ConfigError: more processes than GPUs, or a precision that the device does not have.
-        RunInUseError: another job owns the run directory.
+        RunInUseError: another job owns the run directory (job/lock.py).
     """
 
     def __init__(
@@ -196,7 +190,8 @@ class Runtime:
         alone = isinstance(error, Interruption)  # nobody knows whether the others are, too
         if self.is_main and self._run_dir is not None:
             record = {"code": code, "cause": cause, "started": self._started, "time": time.time()}
-            (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
+            with suppress(OSError):  # of a full disk: what has ended the job is what counts
+                (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
         self._leave(clean=code in (0, StoppedError.exit_code) and not alone)
 
     def watch(self, seconds: float) -> None:
@@ -398,21 +393,8 @@ class Runtime:
             os._exit(128 + number)
 
     def _own_run_dir(self) -> None:
-        """Lock the run directory; the lock goes with the process, however that ends."""
-        if self._run_dir is None:
-            return
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self._run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(self._lock, 100, 0).decode(errors="replace").strip()
-            raise RunInUseError(
-                f"run.dir: {self._run_dir} is in use by {owner or 'another job'}; wait for it or "
-                f"give this job a directory of its own (run.dir=...)"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        if self._run_dir is not None:
+            self._lock = lock.own(self._run_dir)
 
     def _leave(self, *, clean: bool) -> None:
         """Meet the others once more where all is well, then leave the process group."""

@@ -1,0 +1,28 @@
+"""One job owns a run directory."""
+
+import os
+import re
+import socket
+
+import pytest
+
+from job.lock import RunInUseError, own, owner
+
+
+def test_the_second_is_told_who_the_first_is_and_since_when(tmp_path):
+    first = own(tmp_path)
+    named = rf"process {os.getpid()} on {re.escape(socket.gethostname())} since 20\d\d-\d\d-\d\d "
+    assert re.match(named, owner(tmp_path) or "")
+    with pytest.raises(RunInUseError, match=named):
+        own(tmp_path)
+    os.close(first)
+    assert owner(tmp_path) is None
+    os.close(own(tmp_path))
+
+
+def test_what_an_owner_that_is_gone_has_left_is_in_nobodys_way(tmp_path):
+    (tmp_path / ".lock").write_text("process 1 on another since 1970-01-01 00:00:00 +0000" * 9)
+    held = own(tmp_path)
+    assert (owner(tmp_path) or "").startswith(f"process {os.getpid()} ")
+    assert "1970" not in (owner(tmp_path) or "")
+    os.close(held)
