@@ -57,10 +57,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        if self._bar is None:
+        bar = self._bar  # threads speak while it is stopped
+        if bar is None:
             print(text, file=sys.stderr, flush=True)
         else:
-            self._bar.console.print(text, markup=False, highlight=False)
+            bar.console.print(text, markup=False, highlight=False)
 
     def stop(self) -> None:
         """Draw the last state and end the display."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.mlflow_run import leaves
+from job.mlflow_run import KEY, leaves
 from job.mlflow_store import open_client, open_experiment
 from job.progress import Progress, clock
 from job.record import PICTURE, cut
@@ -160,6 +161,32 @@ def test_points_whose_receipt_got_lost_are_not_sent_twice(store: str, tmp_path: 
     (tmp_path / "mlflow.json").write_text(json.dumps({**state, "run_id": None, "offset": 0}))
     assert main([str(tmp_path)]) == 0
     assert steps_in(store) == list(range(1, 21))
+
+
+def test_an_empty_run_that_a_store_made_too_late_goes_and_one_with_points_stays(
+    store: str, tmp_path: Path
+) -> None:
+    train(tmp_path, store, 1, 5, "finished")
+    client, (run,) = open_client(store), runs_of(store)
+    late, restored = (
+        client.create_run(run.info.experiment_id, tags={KEY: run.data.tags[KEY]}) for _ in range(2)
+    )
+    client.log_metric(restored.info.run_id, LOSS, 1.0)
+    assert main([str(tmp_path)]) == 0
+    assert {r.info.run_id for r in runs_of(store)} == {run.info.run_id, restored.info.run_id}
+    assert client.get_run(late.info.run_id).info.lifecycle_stage == "deleted"
+    assert client.get_run(run.info.run_id).data.metrics == run.data.metrics
+
+
+def test_a_run_that_is_sent_later_lasted_as_long_as_its_training(
+    store: str, tmp_path: Path
+) -> None:
+    train(tmp_path, None, 1, 5, "finished")
+    time.sleep(0.1)
+    before = time.time()
+    assert main([str(tmp_path), "--uri", store, "--experiment", "test"]) == 0
+    info = runs_of(store)[0].info
+    assert info.start_time <= info.end_time < 1000 * before
 
 
 def test_training_thread_never_opens_a_connection(
