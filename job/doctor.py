@@ -93,7 +93,8 @@ def _findings(job: "Job") -> Iterator["Finding"]:
     from job.doctor_run import RUN
     from job.doctor_sizes import SIZES
     from job.doctor_tasks import TASKS
-    from job.doctor_training import TRAINING
+    from job.doctor_training import STEP, TRAINING
+    from job.doctor_weights import WEIGHTS
 
     subjects: dict[str, Sequence[doctor_findings.Check]] = {
         "configuration": CONFIGURATION,
@@ -103,8 +104,9 @@ def _findings(job: "Job") -> Iterator["Finding"]:
         "network": NETWORK,
         "graph": GRAPH,
         "tasks": TASKS,
-        "training": TRAINING,
+        "training": (*WEIGHTS, *TRAINING),
         "sizes": SIZES,
+        "one step": STEP,
         "places": PLACES,
         "run directory": RUN,
         "MLflow": MLFLOW,

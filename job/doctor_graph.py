@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from job.conversion import ConversionProgress
-from job.doctor_findings import Finding, warning
+from job.doctor_findings import Finding, problem, warning
 from job.doctor_job import NO_GRAPH, Job, UnknownError, known
 from job.doctor_machine import gib
+from job.runtime import CannotWriteError
+from mtl.errors import ConfigError
 from mtl.graphs import Source
 from mtl.graphs.cache import folder_of, open_graph
 from mtl.graphs.folder import Folder
@@ -30,8 +32,15 @@ def graph(job: Job) -> Iterator[Finding]:
                 f"it is not converted, which writes into graph.root; {PREPARE} does it"
             )
         source = replace(source, cache=job.folder / "graph")
-    with ConversionProgress() as report:
-        job.store = store = open_graph(source, report)
+    try:
+        with ConversionProgress() as report:
+            job.store = store = open_graph(source, report)
+    except ConfigError as error:
+        if there or not isinstance(error.__cause__, OSError):
+            raise
+        words = f"it cannot be converted for the time being: {error.__cause__}"
+        yield problem(words, f"TMPDIR=FOLDER with more room, or first {PREPARE}", CannotWriteError)
+        return
     size = sum(array.num_bytes for array in store.info.arrays())
     nodes = sum(map(store.num_nodes, store.node_types))
     edges = sum(edge.num_edges for edge in store.info.edges)

@@ -20,6 +20,7 @@ from mtl.tasks import Task
 
 if TYPE_CHECKING:
     from job.doctor_training import Training
+    from job.doctor_weights import Weights
     from mtl.graphs.store import GraphStore
     from mtl.tasks.bound import BoundTask
 
@@ -28,6 +29,7 @@ WRONG = "the configuration is wrong"
 NO_GRAPH = "the graph is not open"
 NO_TASKS = "the tasks are not bound to the graph"
 NOT_BUILT = "the training is not built"
+TOO_LARGE = "the model is not built, or larger than the memory"
 
 
 class UnknownError(Exception):
@@ -47,6 +49,7 @@ class Job:
         config: all of it; None where there are mistakes.
         store: its graph, once it is open.
         tasks: by name, once they are bound.
+        weights: what the model takes, if that fits.
         training: what trains, once it is built.
     """
 
@@ -58,6 +61,7 @@ class Job:
     config: JobConfig | None = None
     store: "GraphStore | None" = None
     tasks: "Mapping[str, BoundTask] | None" = None
+    weights: "Weights | None" = None
     training: "Training | None" = None
 
     @property

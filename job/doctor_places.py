@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from job.doctor_findings import Finding, problem, warning
-from job.doctor_job import NOT_BUILT, Job, UnknownError, known
+from job.doctor_job import NO_GRAPH, TOO_LARGE, WRONG, Job, known
 from job.doctor_machine import gib
 from job.runtime import CannotWriteError
 from mtl.graphs.cache import cache_home
@@ -44,11 +44,9 @@ def run_dir(job: Job) -> Iterator[Finding]:
     """Where checkpoints and metrics go."""
     folder = job.run.dir
     yield place(folder, "run.dir")
-    training, config = job.training, job.config
-    if training is None or config is None:
-        raise UnknownError(f"room for checkpoints: {NOT_BUILT}")
+    weights, config = known(job.weights, f"room: {TOO_LARGE}"), known(job.config, WRONG)
     kept = config.checkpoint.keep + 2  # and the best, and the one that is being written
-    yield _room(folder, kept * training.checkpoint_bytes, f"{kept} checkpoints", "run.dir")
+    yield _room(folder, kept * weights.checkpoint, f"{kept} checkpoints", "run.dir")
 
 
 def graph_cache(job: Job) -> Iterator[Finding]:
@@ -71,13 +69,13 @@ def graph_cache(job: Job) -> Iterator[Finding]:
 
 def scratch(job: Job) -> Iterator[Finding]:
     """Where layers of `evaluate.num_neighbors: all` meet."""
-    config, store = job.config, job.store
+    config = job.config
     if config is None or config.evaluate.num_neighbors != ALL:
         yield Finding("not needed: evaluate.num_neighbors is not all")
         return
     folder = config.evaluate.scratch or Path(tempfile.gettempdir())
     yield place(folder, "evaluate.scratch")
-    nodes = sum(map(known(store, NOT_BUILT).num_nodes, known(store, NOT_BUILT).node_types))
+    nodes = sum(node.num_nodes for node in known(job.store, NO_GRAPH).info.nodes.values())
     tables = 2 * 4 * config.model.dim * nodes  # the layer that is read and the one that is written
     yield _room(folder, tables, "two layers (more with several streams)", "evaluate.scratch")
 

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import psutil
-import torch
 
-from job.doctor_findings import Finding, problem, warning
-from job.doctor_job import NO_TASKS, NOT_BUILT, Job, known
+from job.doctor_findings import Finding, warning
+from job.doctor_job import NO_TASKS, NOT_BUILT, TOO_LARGE, Job, known
 from job.doctor_machine import gib
 from job.doctor_training import Training
+from job.doctor_weights import process_bytes
 from job.plan import describe_plan
-from mtl.errors import ConfigError
 from mtl.graphs._memory import memory_bytes
 from mtl.graphs.store import GraphStore
 from mtl.loaders import DEFAULT, NumNeighbors
@@ -52,25 +51,19 @@ def batches(job: Job) -> Iterator[Finding]:
         )
 
 
-def model_memory(job: Job) -> Iterator[Finding]:
-    """Weights, gradients, what the optimizer keeps, and the features of a batch."""
+def batch_memory(job: Job) -> Iterator[Finding]:
+    """Features of the largest batch that there may be, beside all that is kept."""
     training, store = known(job.training, NOT_BUILT), known(job.store, NOT_BUILT)
     nodes = node_bound(training, store, known(job.tasks, NO_TASKS))
-    batch = sum(nodes[kind] * _row_bytes(training, store, kind) for kind in nodes)
-    kept = training.weight_bytes + training.trained_bytes + training.moment_bytes
+    size = sum(nodes[kind] * _row_bytes(training, store, kind) for kind in nodes)
+    needed, allowed = size + known(job.weights, TOO_LARGE).kept, process_bytes(job)
     words = (
-        f"weights {gib(training.weight_bytes)}, gradients {gib(training.trained_bytes)}, optimizer "
-        f"{gib(training.moment_bytes)}; a batch has {sum(nodes.values()):,} nodes at most, "
-        f"{gib(batch)} of features; what layers hand on comes on top"
+        f"at most {nodes.total():,} nodes, {gib(size)} of features, and what layers make of them"
     )
-    on_gpu = training.runtime.device.type == "cuda"
-    allowed = torch.cuda.mem_get_info()[1] if on_gpu else memory_bytes() // job.nproc
-    place = "the GPU" if on_gpu else "each process"
-    if kept + batch > allowed:
-        yield problem(
-            f"{words}; {place} has {gib(allowed)}",
-            "a smaller loader.batch_size, loader.num_neighbors or model.dim, or fewer processes",
-            ConfigError,
+    if needed > allowed:
+        yield warning(
+            f"{words}: with the model {gib(needed)}, each process has {gib(allowed)}",
+            "a smaller loader.batch_size or loader.num_neighbors, or fewer processes",
         )
     else:
         yield Finding(words)
@@ -100,6 +93,7 @@ def node_bound(
     options, order = training.config.loader, training.stream.order
     new: Counter[str] = Counter()
     for group, size in order.sizes.items():
+        # groups are interleaved: a microbatch has one seed more of some than their share, at most
         number = 1 - (-options.batch_size * size // max(order.num_seeds, 1))
         new += Counter({kind: number * n for kind, n in _asked(group, tasks).items()})
     most = Counter({kind: store.num_nodes(kind) for kind in store.node_types})
@@ -145,4 +139,4 @@ def _row_bytes(training: Training, store: GraphStore, node_type: str) -> int:
     return features.size(1) * dtype.itemsize
 
 
-SIZES = (batches, model_memory, graph_memory)
+SIZES = (batches, batch_memory, graph_memory)

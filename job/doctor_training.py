@@ -9,13 +9,12 @@ from torch import nn, optim
 
 from job.config import JobConfig
 from job.doctor_findings import Finding, problem
-from job.doctor_job import NO_TASKS, NOT_BUILT, WRONG, Job, UnknownError, known
+from job.doctor_job import NO_TASKS, NOT_BUILT, TOO_LARGE, WRONG, Job, UnknownError, known
 from job.doctor_machine import gib
 from job.evaluation import Evaluation
 from job.hardware import choose_precision, peak_memory
 from job.initial import freeze
 from job.optim import build_optimizer
-from job.plan import describe_parameters, num_parameters
 from job.rundir import resolve
 from job.runtime import NonFiniteError, Runtime
 from job.step import Stepper, warm_up
@@ -23,9 +22,6 @@ from mtl.errors import ConfigError
 from mtl.loaders import message_types
 from mtl.loaders.stream import Stream, build_stream
 from mtl.models.multitask import build_model
-
-MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
-"""Numbers that an optimizer keeps for each weight."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +44,11 @@ class Training:
     optimizer: optim.Optimizer
     stepper: Stepper
 
-    @property
-    def weight_bytes(self) -> int:
-        """Size of the weights, and of the rest that a model holds."""
-        return sum(tensor.nbytes for tensor in self.model.state_dict().values())
-
-    @property
-    def trained_bytes(self) -> int:
-        """Size of the weights that have gradients."""
-        return sum(p.nbytes for p in self.model.parameters() if p.requires_grad)
-
-    @property
-    def moment_bytes(self) -> int:
-        """Size of what the optimizer keeps."""
-        options = self.config.optim
-        kept = MOMENTS[options.algorithm] if options.algorithm != "sgd" or options.momentum else 0
-        return kept * self.trained_bytes
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Size of one checkpoint, but for the balancer's memory."""
-        return self.weight_bytes + self.moment_bytes
-
 
 def build(job: Job) -> Iterator[Finding]:
-    """Build stream, model, optimizer, balancing and evaluation."""
+    """Build what trains as job/train.py does, in its order."""
     config = resolve(known(job.config, WRONG), job.nproc)
+    known(job.weights, TOO_LARGE)
     tasks, store = known(job.tasks, NO_TASKS), known(job.store, NO_TASKS)
     options = config.train
     precision = choose_precision(options.precision, on_gpu=torch.cuda.is_available())
@@ -93,13 +68,11 @@ def build(job: Job) -> Iterator[Finding]:
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)
     module = build_model(config.model, store, tasks, edge_types)
     freeze(module, config.model.freeze)
-    sizes = num_parameters(module)
     model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
     policy = options.on_nonfinite
     stepper = Stepper(model, tasks, config.balancing, runtime, stream, seed, policy)
     job.training = Training(config, runtime, stream, model, optimizer, stepper)
-    yield Finding(describe_parameters(sizes), what="model")
     yield Finding(stepper.choose_memory() or config.balancing.type, what="balancing")
 
 
@@ -110,20 +83,20 @@ def evaluation(job: Job) -> Iterator[Finding]:
     yield Finding(f"the best checkpoint is best in {training.config.evaluate.select}")
 
 
-def one_batch(job: Job) -> Iterator[Finding]:
+def batch(job: Job) -> Iterator[Finding]:
     """Sample the first batch; compute it forward and backward, twice: the first time compiles."""
     if not job.steps:
         raise UnknownError("--no-step")
     training = known(job.training, NOT_BUILT)
     try:
-        _, batch_seconds, edges = _step(training)
+        _, first_seconds, edges = _step(training)
         finite, seconds, edges = _step(training)
     except torch.OutOfMemoryError as error:
         advice = "a smaller loader.batch_size, loader.num_neighbors or model.dim"
         yield problem(str(error).splitlines()[0], advice, ConfigError)
         return
     yield Finding(
-        f"{edges:,} edges, {seconds:.2f} s (the first time {batch_seconds:.2f} s); at most "
+        f"{edges:,} edges, {seconds:.2f} s (the first time {first_seconds:.2f} s); at most "
         f"{gib(peak_memory(training.runtime.device))} of this process so far"
     )
     if not finite:
@@ -148,4 +121,4 @@ def _step(training: Training) -> tuple[bool, float, int]:
     return finite, time.perf_counter() - began, batch.num_edges
 
 
-TRAINING = (build, evaluation, one_batch)
+TRAINING, STEP = (build, evaluation), (batch,)

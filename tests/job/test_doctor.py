@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from requests import Response
 from rich.console import Console
 
-from job import doctor_findings, doctor_machine, doctor_mlflow
+from job import doctor_findings, doctor_machine, doctor_mlflow, doctor_weights
 from job.checkpoint_files import write_folder
 from job.config import load
 from job.doctor import examine
@@ -26,6 +26,7 @@ from job.doctor_job import Job
 from job.doctor_sizes import node_bound
 from job.doctor_table import show
 from job.doctor_training import Training, build
+from job.doctor_weights import weights
 from job.mlflow_store import open_client
 from job.rundir import resolve, write_config
 from job.track import MLflow
@@ -72,7 +73,7 @@ BROKEN = {
     "run.dir={}/file/x": [("places", "run dir", "problem", PLACE)],
     "graph.cache={}/file/x": [("places", "graph cache", "problem", PLACE)],
     "evaluate.select=segment/nope": [("training", "evaluation", "problem", CONFIG)],
-    "model.freeze=[nope]": [("training", "build", "problem", CONFIG)],
+    "model.freeze=[nope]": [("training", "weights", "problem", CONFIG)],
     "loader.rates={{nope: 1}}": [("training", "build", "problem", CONFIG)],
     "train.precision=fp16": [("training", "build", "problem", CONFIG)],
     "optim.warmup_steps=999": [("sizes", "batches", "warning", 0)],
@@ -81,7 +82,7 @@ BROKEN = {
     "loader.global_batch_size=null": [("configuration", "options", "warning", 0)],
     "track.mlflow={{uri: 'sqlite:///{}/file/db'}}": [("MLflow", "store", "problem", PLACE)],
 }
-DEPEND = {"training", "sizes", "places", "run directory", "tasks"}
+DEPEND = {"training", "one step", "sizes", "places", "run directory", "tasks"}
 
 
 @pytest.mark.parametrize("override", BROKEN)
@@ -252,7 +253,7 @@ def test_numbers_that_overflow_are_found_before_the_training(
 ) -> None:
     path = tmp_path / "nodes.csv"
     path.write_text(path.read_text().replace("0.5", "3e38"))
-    (finding,) = [f for f in of(examine(tables, 1), "training", "one batch") if f.level != "ok"]
+    (finding,) = [f for f in of(examine(tables, 1), "one step", "batch") if f.level != "ok"]
     assert (finding.level, finding.code) == ("problem", 76)
 
 
@@ -400,29 +401,39 @@ def test_a_report_fits_its_terminal_and_repeats_problems(width: int) -> None:
 
 
 LINKS = "{type: link_prediction, edge_type: [node, to, node], num_negatives: 3}"
+NOTHING_ELSE = ["tasks.segment=null", "tasks.value=null", "evaluate.select=mean_gain"]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.sampled_from([-1, 1, 2, 7]), min_size=2, max_size=2),
-    st.integers(1, 90),
-    st.booleans(),
-    st.booleans(),
+    st.integers(1, 40),
+    st.sampled_from(["sage", "mlp"]),  # mlp reads seeds alone: their bound is tight
+    st.sampled_from([[], [f"tasks.cites={LINKS}"], [f"tasks.cites={LINKS}", *NOTHING_ELSE]]),
 )
 def test_no_batch_has_more_nodes_than_the_bound(
-    hops: list[int], batch_size: int, links: bool, alone: bool
+    hops: list[int], batch_size: int, encoder: str, links: list[str]
 ) -> None:
-    argv = [SMOKE, *TINY, f"loader.num_neighbors={hops}", f"loader.batch_size={batch_size}"]
-    argv += [f"tasks.cites={LINKS}"] * links + ["tasks.segment=null", "tasks.value=null"] * (
-        links and alone
-    )
+    argv = [f"loader.num_neighbors={hops}", f"loader.batch_size={batch_size}", *links]
+    argv += [f"model.encoder={{type: {encoder}}}", "evaluate.num_neighbors=[2,2]"]
     job = Job(1, Path())
-    job.read([*argv, "evaluate.num_neighbors=[2,2]"])
+    job.read([SMOKE, *TINY, "graph.num_nodes=1000", *argv])
     assert job.config is not None
     job.store = open_graph(job.config.graph)
     job.tasks = bind_tasks(job.config.tasks, job.store)
+    list(weights(job))
     list(build(job))
     assert isinstance(job.training, Training)
     bound = node_bound(job.training, job.store, job.tasks).total()
     sizes = [job.training.stream.loader([number]).num_nodes for number in range(6)]
     assert max(sizes) <= bound <= job.store.num_nodes("node")
+
+
+def test_a_model_larger_than_the_memory_is_not_built(
+    job: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_weights, "memory_bytes", lambda: 10_000)
+    findings = examine(job, 1)
+    (finding,) = [f for f in findings if f.level == "problem"]
+    assert (finding.what, finding.code) == ("weights", CONFIG)
+    assert of(findings, "training", "build")[0].level == "unknown"
