@@ -26,10 +26,8 @@ class Headway:
 
     def step(self) -> int | None:
         """Return the last step that the job has told of since; None before the first one."""
-        files = {name: self._version(name) for name in ("summary", "metrics")}
-        told = {name: version for name, version in files.items() if version != self._before[name]}
-        newest = max(told, key=lambda name: (told[name] or (0, 0))[1], default=None)
-        record = self._new(newest) if newest else None
+        # a start removes the summary first of all, and writes it last of all, if it still can
+        record = self._new("summary") or self._new("metrics")
         return None if record is None else int(record["step"])
 
     def checkpoint(self) -> int:

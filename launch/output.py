@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 from launch.worker_log import WorkerLog
 
 STDOUT, STDERR = 1, 2
-CHUNK_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 16  # all that a pipe holds
 CLEAR_LINE = b"\r\x1b[2K"
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78]")
 
@@ -103,14 +103,10 @@ class _Stream:
         else:
             self.source, self._sink = os.pipe()
             self.path = f"/dev/fd/{self._sink}"
-        os.set_blocking(self.source, False)
 
-    def read(self) -> bool:
-        """Pass on what is there; False where nothing is."""
-        try:
-            data = os.read(self.source, CHUNK_BYTES)
-        except BlockingIOError:
-            return False
+    def read(self) -> None:
+        """Pass on what is there."""
+        data = os.read(self.source, CHUNK_BYTES)
         if self._unchanged:
             self._show(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -118,12 +114,9 @@ class _Stream:
             lines, self._rest = [*lines, self._rest], b""
         for line in lines:
             self._line(line)
-        return True
 
     def end(self) -> None:
-        """Pass on all that is left, a last line without an end among it."""
-        while self.read():
-            pass
+        """Pass on a last line that has no end."""
         if ESCAPES.sub(b"", self._rest):  # a bar's last word is that the cursor shall be seen
             self._line(self._rest)
 

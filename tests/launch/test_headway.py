@@ -50,6 +50,12 @@ def test_a_job_that_could_still_write_says_itself_how_far_it_was(run_dir):
     assert headway.step() == 57
 
 
+def test_a_summary_that_the_start_has_removed_says_nothing(run_dir):
+    headway = Headway(run_dir)
+    (run_dir / "summary.json").unlink()
+    assert headway.step() is None
+
+
 def test_half_a_file_is_none(run_dir):
     headway = Headway(run_dir)
     (run_dir / "exit.json").write_text('{"co')
