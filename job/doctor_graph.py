@@ -9,29 +9,25 @@ from job.doctor_findings import Finding, problem, warning
 from job.doctor_job import NO_GRAPH, Job, UnknownError, known
 from job.doctor_machine import gib
 from job.runtime import CannotWriteError
-from mtl.errors import ConfigError
+from mtl.errors import ConfigError, DataError
 from mtl.graphs import Source
 from mtl.graphs.cache import folder_of, open_graph
 from mtl.graphs.folder import Folder
 
 PREPARE = "python job/prepare.py CONFIG.yaml OUT_DIR"
+NOWHERE = "file:///dev/null/nowhere"
 
 
 def graph(job: Job) -> Iterator[Finding]:
     """Open it, or convert it for the time being; every array is read and checked."""
     source = replace(job.graph, verify="always")
-    if isinstance(source, Folder):
-        folder, there = source.path, True
-    else:
-        _check_downloaded(source)
-        folder = folder_of(source, source.fingerprint())
-        there = folder.exists() and any(folder.iterdir())
+    folder = _folder(source)
+    there = folder.exists() and any(folder.iterdir())
     if not there:
-        if hasattr(source, "trust"):
-            raise UnknownError(
-                f"it is not converted, which writes into graph.root; {PREPARE} does it"
-            )
         source = replace(source, cache=job.folder / "graph")
+    if not there and hasattr(source, "trust"):
+        words = "it is not converted yet, and to convert it writes into graph.root"
+        raise UnknownError(f"{words}; first {PREPARE}")
     try:
         with ConversionProgress() as report:
             job.store = store = open_graph(source, report)
@@ -63,11 +59,18 @@ def card(job: Job) -> Iterator[Finding]:
         yield Finding("nothing looks wrong")
 
 
-def _check_downloaded(source: Source) -> None:
-    """Check that to look at a source downloads nothing."""
-    root = getattr(source, "root", None)
-    if hasattr(source, "url") and isinstance(root, Path) and not (root / source.name).is_dir():
-        raise UnknownError(f"{root / source.name} is not there: the first start downloads it")
+def _folder(source: Source) -> Path:
+    """Return where the graph of a source is, or will be; to ask downloads nothing."""
+    if isinstance(source, Folder):
+        return source.path
+    if hasattr(source, "url"):
+        try:
+            replace(source, url=NOWHERE).files()  # type: ignore[call-arg]
+        except DataError:
+            raise UnknownError(
+                f"{source.name} is not there: the first start downloads it"
+            ) from None
+    return folder_of(source, source.fingerprint())
 
 
 GRAPH = (graph, card)

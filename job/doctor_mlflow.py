@@ -55,7 +55,7 @@ def database(job: Job) -> Iterator[Finding]:
     if path is None:
         return
     kind = file_system(path)
-    if kind in SHARED_DISKS:
+    if kind.startswith(SHARED_DISKS):
         yield warning(
             f"{path} lies on {kind}, where locks of SQLite do not hold",
             "a disk of this machine, or an MLflow server: track.mlflow.uri=http://HOST:5000",
@@ -63,14 +63,17 @@ def database(job: Job) -> Iterator[Finding]:
     if path.exists():
         try:
             with closing(
-                sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=2, uri=True)
+                sqlite3.connect(f"{path.as_uri()}?mode=rw", timeout=1, uri=True)
             ) as opened:
                 opened.execute("BEGIN IMMEDIATE")
                 opened.rollback()
             yield Finding(f"{path}, on {kind}, can be written")
         except sqlite3.Error as error:
-            advice = "who may write it, and whether another program holds it"
-            yield problem(f"{path}: {error}", advice, CannotWriteError)
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                yield warning(f"{path}: another program holds it", LATER)
+            else:
+                advice = "another track.mlflow.uri, or the rights to write there"
+                yield problem(f"{path}: {error}", advice, CannotWriteError)
 
 
 def of_answer(answer: "Response", options: MLflow, now: float) -> Iterator[Finding]:

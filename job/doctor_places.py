@@ -21,22 +21,11 @@ from mtl.graphs.cache import cache_home
 from mtl.graphs.folder import Folder
 from mtl.loaders import ALL
 
-SHARED_DISKS = {
-    *(
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "9p",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "ceph",
-        "glusterfs",
-    ),
-    *("fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs", "virtiofs"),
-}
+SHARED_DISKS = (
+    *("nfs", "cifs", "smb", "9p", "virtiofs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs"),
+    *("fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs"),
+)
+"""What the kinds of file systems begin with that other machines may write to, too."""
 NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 
 
@@ -55,15 +44,16 @@ def graph_cache(job: Job) -> Iterator[Finding]:
     if isinstance(source, Folder):
         yield Finding("not needed: graph.path is a graph folder")
         return
-    folder = source.cache or cache_home()
-    yield place(folder, "graph.cache")
-    if (kind := file_system(folder)) in SHARED_DISKS:
+    folder, store = source.cache or cache_home(), job.store
+    missing = store is None or store.folder.is_relative_to(job.folder)
+    yield place(folder, "graph.cache") if missing else Finding(f"{folder} holds the graph")
+    if (kind := file_system(folder)).startswith(SHARED_DISKS):
         yield warning(
             f"{folder} lies on {kind}: each batch is read through the network",
             "graph.cache=FOLDER on a disk of each machine",
         )
-    if job.store is not None and job.store.folder.is_relative_to(job.folder):
-        size = sum(path.stat().st_size for path in job.store.folder.iterdir())
+    if store is not None and missing:
+        size = sum(path.stat().st_size for path in store.folder.iterdir())
         yield _room(folder, size, "the graph", "graph.cache")
 
 

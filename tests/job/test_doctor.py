@@ -5,9 +5,10 @@ import json
 import os
 import resource
 import socket
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,17 @@ def test_nothing_is_written_anywhere(
     assert "made" in " ".join(f.found for f in findings)
     assert contents(tmp_path, cache_home) == before
     assert [e.name for e in open_client(store).search_experiments()] == ["Default"]
+
+
+def test_nothing_is_downloaded(job: list[str], tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "Cora" / "raw").mkdir(parents=True)
+    argv = [arg for arg in job if not arg.startswith("graph.")]
+    url = f"{ROOT.as_uri()}/no/such"  # tests reach no network
+    cora = f"graph={{type: planetoid, name: Cora, root: '{root}', url: '{url}'}}"
+    (finding,) = of(examine([*argv, cora], 1), "graph", "graph")
+    assert (finding.level, "downloads" in finding.found) == ("unknown", True)
+    assert not list((root / "Cora" / "raw").iterdir())
 
 
 def of(findings: list[Finding], subject: str, what: str) -> list[Finding]:
@@ -360,6 +372,11 @@ def test_an_experiment_that_was_deleted_is_a_problem(job: list[str], store: str)
     checked.read([*job, f"track.mlflow={{uri: '{store}', experiment: gone}}"])
     assert [f.level for f in doctor_mlflow.store(checked)] == ["problem"]
     assert [f.level for f in doctor_mlflow.database(checked)] == ["ok"]
+    with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert [f.level for f in doctor_mlflow.database(checked)] == ["warning"]
+    Path(store.removeprefix("sqlite:///")).write_text("no database, but a text of some length")
+    assert [f.level for f in doctor_mlflow.database(checked)] == ["problem"]
 
 
 GIB = 1 << 30
