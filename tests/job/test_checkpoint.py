@@ -89,25 +89,6 @@ def newest(run_dir: Path) -> tuple[int, Tensor]:
     return int(folder.name[5:]), load_file(folder / MODEL)["w"]
 
 
-@pytest.mark.parametrize("step", [30, 20])  # a new one; one that is there already
-@pytest.mark.parametrize("best", [10, 20, 30])
-def test_after_a_crash_at_any_moment_the_newest_is_the_old_one_or_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, best: int
-) -> None:
-    before = tmp_path / "before"
-    write(before, (10, 10), (20, min(best, 20)))
-    for count in range(1000):
-        run_dir = tmp_path / str(count)
-        shutil.copytree(before, run_dir)
-        crashed = crash(run_dir, step, best, count, monkeypatch)
-        found, weights = newest(run_dir)
-        assert found in {20, step}
-        assert torch.equal(weights, torch.full((8,), float(found)))
-        if not crashed:
-            break
-    assert 10 < count < 1000
-
-
 @pytest.mark.parametrize("walks", [40, pytest.param(600, marks=pytest.mark.soak)])
 def test_a_training_that_crashes_in_every_save_never_goes_back_further_than_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, walks: int
@@ -184,97 +165,11 @@ def test_all_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
     assert done[4:] == [aside, "> step_00000020", "checkpoints"]
 
 
-FAULTS: dict[str, Callable[[Path, random.Random], None]] = {}
-
-
-def fault(damage: Callable[[Path, random.Random], None]) -> Callable[[Path, random.Random], None]:
-    FAULTS[damage.__name__] = damage
-    return damage
-
-
-def any_file(folder: Path, rng: random.Random) -> Path:
-    return rng.choice(sorted(path for path in folder.iterdir() if path.stat().st_size))
-
-
-@fault
-def flipped_bit(folder: Path, rng: random.Random) -> None:
-    path = any_file(folder, rng)
-    data = bytearray(path.read_bytes())
-    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    path.write_bytes(data)
-
-
-@fault
-def truncated(folder: Path, rng: random.Random) -> None:
-    path = any_file(folder, rng)
-    os.truncate(path, rng.randrange(path.stat().st_size))
-
-
-@fault
-def hole(folder: Path, rng: random.Random) -> None:
-    path = any_file(folder, rng)
-    data = bytearray(path.read_bytes())
-    start = rng.randrange(len(data))
-    end = rng.randrange(start, len(data)) + 1
-    data[start:end] = bytes(end - start)
-    path.write_bytes(data)
-
-
-@fault
-def deleted(folder: Path, rng: random.Random) -> None:
-    any_file(folder, rng).unlink()
-
-
-@fault
-def swapped(folder: Path, rng: random.Random) -> None:
-    one, other = rng.sample(sorted(folder.iterdir()), 2)
-    one.rename(folder / "x")
-    other.rename(one)
-    (folder / "x").rename(other)
-
-
-@fault
-def of_another_step(folder: Path, rng: random.Random) -> None:
-    shutil.copy(any_file(folder.with_name("step_00000010"), rng), folder)
-
-
-@fault
-def appended(folder: Path, rng: random.Random) -> None:
-    with any_file(folder, rng).open("ab") as file:
-        file.write(rng.randbytes(rng.randrange(1, 9)))
-
-
 @pytest.fixture(scope="module")
 def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undamaged")
     write(folder, (10, 10), (20, 10))
     return folder
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_damage_is_noticed_or_changes_nothing(tmp_path: Path, undamaged: Path, name: str) -> None:
-    newest_one = Path("checkpoints") / "step_00000020"
-    whole = {p.name: p.read_bytes() for p in (undamaged / newest_one).iterdir()}
-    for seed in range(150):
-        run_dir = tmp_path / str(seed)
-        shutil.copytree(undamaged, run_dir)
-        FAULTS[name](run_dir / newest_one, random.Random(seed))
-        found = verify(run_dir / newest_one)
-        now = {p.name: p.read_bytes() for p in (run_dir / newest_one).iterdir()}
-        same = now == whole or read_alike(now, whole)
-        assert (found is None) == same, (name, seed, found)
-        assert Checkpoints(run_dir, Checkpoint(), GRAPH, lambda _: None)._newest() is not None
-        shutil.rmtree(run_dir)
-
-
-def read_alike(now: dict[str, bytes], whole: dict[str, bytes]) -> bool:
-    """Return whether only the spaces of the manifest differ."""
-    try:
-        manifests = [json.loads(files[MANIFEST]) for files in (now, whole)]
-    except (ValueError, KeyError):
-        return False
-    rest = [{n: b for n, b in files.items() if n != MANIFEST} for files in (now, whole)]
-    return manifests[0] == manifests[1] and rest[0] == rest[1]
 
 
 def test_a_folder_under_another_name_is_no_checkpoint_of_that_step(
