@@ -106,9 +106,12 @@ def not_finite(card: Card) -> Iterator[str]:
             _, *names = one["broken_seeds"][task].items()
             words = "; ".join(f"{key} {few(ids)}" for key, ids in names if ids)
             yield f"  loss of {task} is {one['losses'][task]}, that of {words or 'no seed alone'}"
-    for name, task in card["tasks"].items():
-        if task["broken_gradients"]:
-            yield f"gradient of {name} is not finite at {few(task['broken_gradients'])}"
+    broken = {name: task["broken_gradients"] for name, task in card["tasks"].items()}
+    for name, weights in broken.items():
+        if weights:
+            yield f"gradient of {name} is not finite at {few(weights)}"
+    if not (card["fault"] or any(broken.values()) or isinstance(card["gradient_norm"], float)):
+        yield f"every number of the gradients is finite; their length overflows {card['precision']}"
 
 
 def counted(sizes: Mapping[str, int]) -> str:

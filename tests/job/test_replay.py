@@ -16,7 +16,7 @@ from job.replay import Wanted, asked
 from job.replay_card import cosines, recorded_of
 from job.replay_look import broken_rows, first_broken, gramian
 from job.replay_run import check_graph, newest_before
-from job.replay_table import few
+from job.replay_table import compared, few, not_finite
 from job.rundir import as_recorded, write_config
 from mtl.errors import ConfigError
 from mtl.graphs.cache import open_graph
@@ -151,6 +151,41 @@ def test_the_record_of_a_step_is_that_of_its_training(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(text + '{"step": 3, "tim')
     assert recorded_of(tmp_path, 3) == {"train/a/loss": 2.0}
     assert recorded_of(tmp_path / "elsewhere", 3) == {}
+
+
+def card_of(loss, recorded, norm, gradients=()):
+    """Return what the lines about numbers read of a card."""
+    task = {"loss": loss, "recorded": recorded, "broken_gradients": list(gradients)}
+    one = {"number": 6, "losses": {"a": loss}, "broken_module": None}
+    one["broken_seeds"] = {"a": {"count": 1, "id": ["c7"]}}
+    card = {"tasks": {"a": task}, "microbatches": [one], "broken_weights": [], "fault": ""}
+    return card | {"precision": "fp32", "gradient_norm": norm, "gradient_norm_recorded": norm}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words"),
+    [
+        (2.0, "those of the run, to the last bit"),
+        (2.0 + 2**-20, "those of the run but for 5e-07 of them at most"),
+    ],
+)
+def test_how_far_a_step_is_from_the_record_is_said(recorded, words):
+    assert words in compared(card_of(2.0, recorded, 1.0))
+
+
+def test_where_nothing_was_recorded_nothing_is_compared():
+    assert compared(card_of("inf", None, None)) == "the run recorded nothing of this step"
+
+
+def test_what_is_not_finite_is_said_from_its_cause_on():
+    assert list(not_finite(card_of(2.0, None, 1.0))) == []
+    assert list(not_finite(card_of("inf", None, "nan", ["w"]))) == [
+        "microbatch 6: first output that is not finite: none of a module: the outputs are finite",
+        "  loss of a is inf, that of id c7",
+        "gradient of a is not finite at w",
+    ]
+    (line,) = not_finite(card_of(2.0, None, "inf"))
+    assert line == "every number of the gradients is finite; their length overflows fp32"
 
 
 def test_a_line_names_few():
