@@ -17,6 +17,7 @@ from job.checkpoint_files import (
     write_folder,
 )
 from job.config import Checkpoint
+from job.record import unfit
 from job.runtime import CannotWriteError, Runtime, run_command
 from mtl.errors import ConfigError, DataError
 
@@ -248,8 +249,9 @@ def main(argv: list[str]) -> None:
 
 def _described(folder: Path) -> str:
     size = sum(path.stat().st_size for path in folder.iterdir())
-    score = read_manifest(folder)["progress"]["best_score"]
-    best = f"  the best so far, {score:.4g}" if _was_best(folder) else ""
+    with unfit(folder):
+        score = read_manifest(folder)["progress"]["best_score"]
+        best = f"  the best so far, {score:.4g}" if _was_best(folder) else ""
     return f"whole  {size / 1e6:,.1f} MB{best}"
 
 

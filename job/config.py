@@ -199,6 +199,8 @@ def tree_at(path: Path) -> dict[str, Any]:
         ConfigError: it is missing, no YAML, or no mapping.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")  # a pipe would be waited for
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError:

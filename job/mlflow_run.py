@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from job.mlflow_store import NO_MLFLOW, StoreError, absolute, open_experiment, without_password
-from job.record import read_json, write_json
+from job.record import read_json, unfit, write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,6 +45,8 @@ def remember_run(
     params = {key[:250]: without_password(value)[:500] for key, value in leaves(config)}
     if step == 0 and (old.get("params") != params or old.get("offset", 0)):
         old = {}
+    with unfit(path):
+        offset = min(int(old.get("offset", 0)), (run_dir / "metrics.jsonl").stat().st_size)
     state = {
         "uri": target and absolute(target.uri),
         "experiment": target and target.experiment,
@@ -52,7 +54,7 @@ def remember_run(
         "key": old.get("key", uuid4().hex),
         "run_id": old.get("run_id"),
         "started": old.get("started", time.time()),
-        "offset": min(old.get("offset", 0), (run_dir / "metrics.jsonl").stat().st_size),
+        "offset": offset,
         "params": params,
         "tags": tags,
     }

@@ -26,10 +26,15 @@ def cut(path: Path, step: int, *, evaluated: bool = True) -> dict[str, float | N
 
     Returns:
         The latest value of each metric that stays.
+
+    Raises:
+        DataError: it is something else than a file.
     """
     latest: dict[str, float | None] = {}
     if not path.exists():
         return latest
+    if not path.is_file():
+        raise DataError(f"{path}: is no file")
     end = 0
     with path.open("rb") as file:
         for line in file:

@@ -7,10 +7,13 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import struct
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -21,11 +24,20 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.sparse import csr_matrix
 
+from job.checkpoint import Checkpoints
+from job.checkpoint import main as list_checkpoints
+from job.config import Checkpoint, load
+from job.mlflow_run import remember_run
+from job.record import cut
+from job.report import write_report
+from job.rundir import is_finished, say_finished
+from job.state import read_tensors
 from mtl.errors import UserError
 from mtl.graphs import Source
 from mtl.graphs.amazon import Amazon
 from mtl.graphs.npz import Npz
 from mtl.graphs.planetoid import Planetoid
+from mtl.graphs.schema import read_schema
 from mtl.graphs.store import GraphStore
 from mtl.graphs.validate import validate
 from mtl.graphs.writer import GraphWriter
@@ -91,8 +103,6 @@ def damage_graph(rng: Random, folder: Path) -> None:
 
 
 def seal(manifest: Path, path: Path) -> None:
-    from hashlib import sha256
-
     content = json.loads(manifest.read_text())
 
     def visit(node: Any) -> None:
@@ -345,6 +355,52 @@ def damage_table(rng: Random, folder: Path) -> None:
         pq.write_table(table, path)
 
 
+def run_directory(folder: Path, trained: Path) -> Subject:
+    """All that a run leaves, and everybody who reads it."""
+    run_dir = Path(shutil.copytree(trained, folder / "run"))
+    step = run_dir / "checkpoints" / "step_00000002"
+    readers: list[Callable[[], object]] = [
+        lambda: list_checkpoints([str(run_dir)]),
+        lambda: is_finished(run_dir) and say_finished(run_dir),
+        lambda: write_report(run_dir),
+        lambda: load([str(run_dir / "config.yaml")]),
+        lambda: read_schema(run_dir),
+        lambda: read_tensors(step / "model.safetensors"),
+        lambda: Checkpoints(run_dir, Checkpoint(), "", lambda _: None).best(),
+        lambda: cut(run_dir / "metrics.jsonl", 1),
+        (run_dir / "metrics.jsonl").touch,  # a training opens it now
+        lambda: remember_run(run_dir, None, "name", {}, {}, 1),
+    ]
+
+    def read() -> None:
+        with (folder / "said").open("w") as said, redirect_stdout(said):
+            for reader in readers:
+                harmless(reader)
+
+    return Subject(run_dir, read, damage_run)
+
+
+def damage_run(rng: Random, folder: Path) -> None:
+    path = rng.choice(sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"))
+    if path.suffix == ".json" and rng.random() < 0.8:
+        damage_json(rng, path)
+        if path.name == "manifest.json" and path.is_file() and rng.random() < 0.7:
+            seal_checkpoint(path)
+    else:
+        damage_file(rng, path)
+
+
+def seal_checkpoint(path: Path) -> None:
+    """Put the checksum of a changed manifest into it, where that is still possible."""
+    try:
+        manifest = json.loads(path.read_text())
+        manifest.pop("sha256")
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return
+    digest = sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**manifest, "sha256": digest}))
+
+
 SUBJECTS: dict[Callable[[Path], Subject], int] = {
     graph: 1200, npz: 400, amazon: 250, planetoid: 500, tables: 120
 }  # fmt: skip
@@ -369,6 +425,29 @@ def test_any_of_much_damage_is_harmless_or_named(make, tmp_path, fault_report):
     fault, cases = fault_report(*FAULT), range(10**6, 10**6 + 20 * SUBJECTS[make])
     fault.times = survived(make(tmp_path), cases)
     assert fault.times == len(cases)
+
+
+@pytest.fixture(scope="module")
+def trained(train, tmp_path_factory):
+    """The directory of a run that is finished."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert train(folder).code == 0
+    return folder / "runs" / "smoke"
+
+
+def test_any_damage_of_a_run_directory_is_harmless_or_named(trained, tmp_path, fault_report):
+    fault = fault_report(*FAULT)
+    fault.times = survived(run_directory(tmp_path, trained), range(40))
+    assert fault.times == 40
+
+
+@pytest.mark.soak
+def test_any_of_much_damage_of_a_run_directory_is_harmless_or_named(
+    trained, tmp_path, fault_report
+):
+    fault = fault_report(*FAULT)
+    fault.times = survived(run_directory(tmp_path, trained), range(10**6, 10**6 + 2000))
+    assert fault.times == 2000
 
 
 def survived(subject: Subject, cases: range) -> int:
@@ -399,11 +478,7 @@ def attempt(subject: Subject, whole: dict[Path, bytes], cases: range, pipe: int)
             os.write(pipe, f"{case}\n".encode())
             signal.alarm(SECONDS)
             subject.damage(Random(case), subject.folder)
-            try:
-                subject.read()
-            except UserError as error:
-                assert error.exit_code in (64, 65, 77)  # noqa: PT017
-                assert names_a_place(str(error)), error  # noqa: PT017
+            harmless(subject.read)
             restore(whole)
     except BaseException:
         os.write(pipe, traceback.format_exc().replace("\n", "\r\n").encode())
@@ -411,9 +486,17 @@ def attempt(subject: Subject, whole: dict[Path, bytes], cases: range, pipe: int)
     return 0
 
 
+def harmless(read: Callable[[], object]) -> None:
+    try:
+        read()
+    except UserError as error:
+        assert error.exit_code in (64, 65, 77)  # noqa: PT017
+        assert names_a_place(str(error)), error  # noqa: PT017
+
+
 def names_a_place(message: str) -> bool:
     first = message.split(": ", 1)
-    return len(first) == 2 and re.search(r"[/.]|graph|^(nodes|edges) ", first[0]) is not None
+    return len(first) == 2 and re.search(r"[/.]|^(graph|nodes|edges|[a-z]+$)", first[0]) is not None
 
 
 def restore(whole: dict[Path, bytes]) -> None:
