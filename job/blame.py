@@ -81,7 +81,7 @@ def _record(
     runtime: Runtime,
 ) -> dict[str, Any]:
     tasks, broken = stream.loader.tasks, _broken(seen)
-    chosen = broken or seen
+    chosen = broken or sorted(seen, key=lambda row: -max(map(abs, row[2])))
     microbatches = [
         {
             "number": number,

@@ -148,10 +148,10 @@ def test_a_loss_is_blamed_on_its_microbatch_alone_and_few_of_many_seeds_are_name
     assert words.endswith("python job/train.py " + record["replay"].split()[-2] + " replay=3")
 
 
-def test_a_gradient_is_blamed_on_the_whole_step(blame):
-    record, words = blame(BrokenStepError(2, [], "it failed"), (1.0, 1.0))
+def test_a_gradient_is_blamed_on_the_whole_step_the_largest_losses_first(blame):
+    record, words = blame(BrokenStepError(2, [], "it failed"), (1.0, 1.0), (1.0, 1e20))
     assert (record["what"], record["num_microbatches"]) == ("gradient", 2)
-    assert [found["number"] for found in record["microbatches"]] == [2, 3]
+    assert [found["number"] for found in record["microbatches"]] == [3, 2]
     assert "it failed; " in words
 
 
