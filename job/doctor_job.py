@@ -144,7 +144,7 @@ def _sections(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _readable(kinds: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
-    for name in kinds.keys() & tree.keys():
+    for name in (name for name in tree if name in kinds):
         try:
             found[name] = validated(kinds[name], tree[name])
         except ValidationError:  # it is among the mistakes

@@ -41,9 +41,9 @@ def store(job: Job) -> Iterator[Finding]:
         if path is not None and not path.exists():
             yield place(path, "the job makes it")
         elif uri.startswith("http"):
-            yield from of_answer(within(SECONDS, lambda: _ask(options)), options, time.time())
+            yield from of_answer(_ask(options), options, time.time())
         else:
-            yield within(SECONDS, lambda: _of_database(options))
+            yield _of_database(options)
     except Exception as error:  # of requests, SQLAlchemy, MLflow
         yield warning(f"{uri}: cannot be reached: {first_line(_first_cause(error))}", LATER)
 
@@ -116,25 +116,36 @@ def of_stage(options: MLflow, stage: str | None) -> Finding:
 
 
 def _ask(options: MLflow) -> "Response":
+    """Ask a server for the experiment; the seconds that imports take are not its own."""
     quiet()
     from mlflow.tracking._tracking_service.utils import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    response: Response = http_request(
-        get_default_host_creds(options.uri),
-        ASKED,
-        "GET",
-        max_retries=0,
-        timeout=SECONDS,
-        raise_on_status=False,
-        params={"experiment_name": options.experiment},
-    )
-    return response
+    def ask() -> "Response":
+        response: Response = http_request(
+            get_default_host_creds(options.uri),
+            ASKED,
+            "GET",
+            max_retries=0,
+            timeout=SECONDS,
+            raise_on_status=False,
+            params={"experiment_name": options.experiment},
+        )
+        return response
+
+    return within(SECONDS, ask)
 
 
 def _of_database(options: MLflow) -> Finding:
-    found = open_client(options.uri).get_experiment_by_name(options.experiment)
-    return of_stage(options, None if found is None else found.lifecycle_stage)
+    """Look the experiment up in a database."""
+    quiet()
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # seconds that are not its own
+
+    def ask() -> str | None:
+        found = open_client(options.uri).get_experiment_by_name(options.experiment)
+        return None if found is None else str(found.lifecycle_stage)
+
+    return of_stage(options, within(SECONDS, ask))
 
 
 def _first_cause(error: Exception) -> Exception:

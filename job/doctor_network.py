@@ -37,9 +37,7 @@ def host_name(job: Job) -> Iterator[Finding]:
     )
     try:
         addresses = within(NAME_SECONDS, lambda: socket.getaddrinfo(name, None))
-    except TimeoutError:
-        yield warning(f"{name}: no answer within {NAME_SECONDS:.0f} s", advice)
-    except OSError as error:
+    except OSError as error:  # a TimeoutError is one, too
         yield warning(f"{name} has no address ({error}); torchrun --standalone hangs", advice)
     else:
         found = dict.fromkeys(str(address[4][0]) for address in addresses)
@@ -73,7 +71,10 @@ def within(seconds: float, action: Callable[[], T]) -> T:
             answer.set_exception(error)
 
     threading.Thread(target=ask, daemon=True).start()
-    return answer.result(seconds)
+    try:
+        return answer.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"no answer within {seconds:g} s") from None
 
 
 NETWORK = (loopback, host_name, port)

@@ -390,6 +390,7 @@ def test_gpus_that_torch_has_no_code_for_are_a_problem() -> None:
     assert level((9, 0), "sm_80", "sm_90a") == "ok"
     assert level((12, 0), "sm_80", "compute_90") == "ok"
     assert level((12, 0), "sm_80", "sm_90") == "problem"
+    assert level((8, 0), "sm_86") == "problem"
     assert level((7, 0), "sm_80", "compute_90") == "problem"
     assert look_at("GPU 0", Gpu("A", (8, 0), GIB // 2, GIB), ["sm_80"]).level == "warning"
 
