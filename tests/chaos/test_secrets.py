@@ -93,6 +93,8 @@ def test_mlflow_its_artifacts_a_model_and_pages_hold_no_secret(run, leaks, tmp_p
     assert ending.code == 0, ending.stderr
     assert (tmp_path / "mlflow.db").is_file()
     assert (tmp_path / "runs/smoke/model/MLmodel").is_file()
+    examined = run(*SMOKE, "graph.cache=cache", "json=found.json", script="job/doctor.py")
+    assert examined.code == 0, examined.stdout
     run("--html", "page.html", script="job/compare.py")
     assert (tmp_path / "page.html").is_file()
     assert leaks() == []
