@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -111,6 +112,7 @@ def test_what_a_shell_started_goes_on_without_the_shell(wait_until, tmp_path):
         env={**os.environ, "PYTHONPATH": root},
         check=True,
     )
+    time.sleep(0.5)
     assert not gone(tmp_path / "ready")
     os.kill(int((tmp_path / "ready").read_text()), signal.SIGKILL)
 
