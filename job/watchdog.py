@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
 TIMED_OUT = 79
 KEY = "graphmtl/watchdog/{}"
-ANSWER_SECONDS, KILL_SECONDS = 5.0, 2.0
+ANSWER_SECONDS, KILL_SECONDS = 3.0, 2.0
 MAX_FRAMES = 12
 
 
@@ -70,6 +71,7 @@ class Watchdog:
         self._seconds, self._interval = seconds, min(seconds / 4, 5.0)
         self._count, self._beats, self._number, self._last = 0, 0, 0, time.monotonic()
         self._main = threading.main_thread().ident
+        self._host: dict[int, Sign] = {}  # of process 0, where the store lives: frozen, both are
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -97,12 +99,14 @@ class Watchdog:
         woken = time.monotonic()
         while not self._over.wait(self._interval):
             now = time.monotonic()
-            if now - woken > 3 * self._interval + ANSWER_SECONDS:
+            if now - woken > 3 * self._interval + 2 * ANSWER_SECONDS:
                 self._last = now  # we were frozen ourselves: the others may have waited for us
             woken = now
             self._tell()
             if now - self._last > self._seconds:
                 self._end()
+            else:
+                self._host = self._signs([0]) or self._host
 
     def _tell(self) -> None:
         self._number += 1
@@ -116,11 +120,14 @@ class Watchdog:
 
     def _end(self) -> None:
         """Say who is missing, end it where it is frozen, and end this process."""
-        before = self._signs()
-        for _ in range(4):  # who lives gives another sign meanwhile
+        everyone = range(self._world_size)
+        before = self._signs(everyone)
+        for _ in range(4 if before else 0):  # who lives gives another sign meanwhile
             time.sleep(self._interval / 2)
             self._tell()
-        now = self._signs()
+        now = self._signs(everyone)
+        if not now:
+            before = now = self._host
         others = {rank: sign.beats for rank, sign in now.items() if rank != self._rank}
         if any(beats != before[rank].beats for rank, beats in others.items() if rank in before):
             self._last = time.monotonic()  # who is waited for is at work
@@ -133,16 +140,17 @@ class Watchdog:
         if pids and not os.fork():  # after this process has ended: its exit code explains theirs
             time.sleep(KILL_SECONDS)
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # another one that waited has ended it
+                    os.kill(pid, signal.SIGKILL)
             os._exit(0)
         os._exit(TIMED_OUT)
 
-    def _signs(self) -> dict[int, Sign]:
-        """Return the last sign of each process that has given one."""
+    def _signs(self, ranks: Iterable[int]) -> dict[int, Sign]:
+        """Return the last sign of each process that has given one; none if the store is silent."""
         found: dict[int, Sign] = {}
 
         def read() -> None:
-            for rank in range(self._world_size):
+            for rank in ranks:
                 if self._store.check([KEY.format(rank)]):
                     found[rank] = Sign(**json.loads(self._store.get(KEY.format(rank))))
 
@@ -166,6 +174,8 @@ def report(
         The text, and the processes that give no more signs.
     """
     frozen = [r for r in range(world_size) if r not in now or now[r] == before.get(r)]
+    if rank not in now:  # the store, which lives in process 0, no longer answers
+        frozen = [0]
     frozen = [r for r in frozen if r != rank]
     slowest = min((sign.count for sign in now.values()), default=0)
     behind = [r for r, sign in now.items() if sign.count == slowest and r not in frozen]

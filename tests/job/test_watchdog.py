@@ -55,6 +55,14 @@ def test_the_process_that_reports_is_never_the_frozen_one() -> None:
     assert report(one, one, 1, 2, 5)[1] == [0]
 
 
+def test_a_silent_store_means_that_process_0_is_frozen_and_nobody_else() -> None:
+    last = {0: signs([3], 1)[0]}
+    text, frozen = report(last, last, 2, 3, 5)
+    assert frozen == [0]
+    assert "no sign of life from process 0 (pid 100 on node)" in text
+    assert "process 0 stands at:\nstack of 0" in text
+
+
 class Memory(dict[str, str]):
     """A store of one process."""
 
