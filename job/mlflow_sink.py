@@ -49,9 +49,9 @@ def send_run(run_dir: Path, uri: str | None, experiment: str | None) -> str:
     path = run_dir / "mlflow.json"
     if not path.is_file() or not (run_dir / "metrics.jsonl").is_file():
         raise ConfigError(f"{run_dir}: not a run directory (mlflow.json or metrics.jsonl missing)")
-    state = read_json(path, "uri", "experiment", "name", "key", "run_id", "params", "tags")
     if uri and holds_secret(uri):  # mlflow.json remembers it
         raise ConfigError("--uri: holds a password; give it in the environment (docs/security.md)")
+    state = read_json(path, "uri", "experiment", "name", "key", "run_id", "params", "tags")
     state["uri"] = absolute(uri) if uri else state["uri"]
     state["experiment"] = experiment or state["experiment"] or "graphmtl"
     if state["uri"] is None:

@@ -402,7 +402,7 @@ def seal_checkpoint(path: Path) -> None:
 
 
 SUBJECTS: dict[Callable[[Path], Subject], int] = {
-    graph: 1200, npz: 400, amazon: 250, planetoid: 500, tables: 120
+    graph: 1000, npz: 300, amazon: 250, planetoid: 800, tables: 120
 }  # fmt: skip
 """What is damaged, and how often in CI."""
 FAULT = (
