@@ -64,7 +64,8 @@ class Cluster(Options):
     shm: Quantity = "2Gi"
     """Shared memory for each pod, out of its `memory`; NCCL and gloo use it between processes."""
     restarts: NonNegativeInt = 3
-    """Starts after the first one when a worker is killed, hits a bug or loses its peers."""
+    """Starts after the first one when a worker is killed, hits a bug or loses its peers; each new
+    checkpoint gives a Job all of them back."""
     deadline_seconds: PositiveInt | None = None
     """Longest time that the run may take, its waits and restarts included; then it saves and
     fails. null: as long as it takes."""

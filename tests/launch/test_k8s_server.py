@@ -39,6 +39,7 @@ class Cluster(ThreadingHTTPServer):
         self.logs: dict[str, str] = {}
         self.mlflow: dict[str, Any] = {}
         self.silent = threading.Event()
+        self.asked = 0
 
     def handle_error(self, *_: object) -> None:
         """Be quiet about clients that gave up."""
@@ -93,6 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, {"kind": "Status", "code": status, "message": message})
 
     def handle_all(self) -> None:
+        self.server.asked += 1
         url = urlsplit(self.path)
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length)) if length else None
@@ -283,7 +285,7 @@ def test_a_server_that_does_not_answer_is_given_up_soon(cluster, k8s, monkeypatc
     monkeypatch.setattr(launch.k8s_api, "TIMEOUT_SECONDS", (0.3, 0.3))
     cluster.silent.set()
     code, _, err = k8s("list")
-    assert (code, "does not answer" in err) == (69, True)
+    assert (code, "does not answer" in err, cluster.asked) == (69, True, 1)
 
 
 def test_a_server_that_is_not_there_is_said(cluster, k8s):
