@@ -163,6 +163,12 @@ def test_a_step_of_graphs_in_parts_is_the_step_in_one(molecules, batch_size, enc
     assert_parts_add_up(molecules, bound(GRAPH_TASKS, molecules), batch_size, encoder, sharing)
 
 
+def test_without_any_label_the_loss_is_exactly_0(customers, tasks):
+    model = model_of(customers, tasks, "sage", "hard")
+    empty = build_stream(Loader(num_neighbors=(2, 2)), customers, tasks).loader([None])
+    assert task_losses(model(empty), empty, tasks).tolist() == [0] * len(tasks)
+
+
 def test_the_loss_is_the_mean_over_all_labels_of_the_step(customers, tasks):
     model = model_of(customers, tasks, "sage", "hard")
     options = {"num_neighbors": (-1, -1), "global_batch_size": STEP}
