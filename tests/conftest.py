@@ -86,6 +86,11 @@ class Job:
         """Send a signal to one process."""
         os.kill(self.pids[rank], number)
 
+    def over(self) -> bool:
+        """Return whether all processes have ended."""
+        states = (Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1] for pid in self.pids)
+        return all(state.split()[0] == "Z" for state in states)
+
     def end(self) -> Ending:
         """Wait for all processes."""
         codes = [self.server.ask(wait=pid) for pid in self.pids]

@@ -7,6 +7,7 @@ asks for `fault_report`; `python tests/chaos/faults.py FILE` makes docs/faults.m
 import fcntl
 import json
 import os
+import random
 import re
 import signal
 import time
@@ -20,6 +21,7 @@ import pytest
 ASIDE = re.compile(r"\..+\.(\d+|replaced|new|aside|tmp)|.+\.(partial|aside|tmp)")
 """Names of what is being written: `.config.yaml.4711`, `.step_00000120.replaced` ..."""
 CONFIG = Path(__file__).parents[2] / "job" / "configs" / "smoke.yaml"
+STEPS = 88
 GRACE_SECONDS = 5.0
 FAULTS = pytest.StashKey[list["Fault"]]()
 MISSED = pytest.StashKey[bool]()
@@ -95,7 +97,7 @@ class SmallJob:
 
     def __init__(self, start: Callable[..., Any], folder: Path) -> None:
         self._start, self._folder = start, folder
-        self._whole: dict[int, float] = {}
+        self._whole: dict[int, tuple[float, float]] = {}
 
     def argv(self, folder: Path, *overrides: str) -> list[str]:
         """Return its arguments where it runs in a folder."""
@@ -110,21 +112,42 @@ class SmallJob:
         folder.mkdir(exist_ok=True)
         return self._start(folder, *self.argv(folder), nproc=nproc)
 
-    def life(self, nproc: int) -> float:
-        """Return the seconds that it takes where nobody disturbs it."""
-        if nproc not in self._whole:
-            begin = time.monotonic()
-            ending = self.start(self._folder / str(nproc), nproc).end()
-            assert ending.codes == [0] * nproc, ending.stderr
-            self._whole[nproc] = time.monotonic() - begin
-        return self._whole[nproc]
+    def wait(self, job: Any, folder: Path, rng: random.Random) -> None:
+        """Wait for a random moment of its life: as likely each step, what is before, and after."""
+        before, after = self._undisturbed(len(job.pids))
+        step = rng.randrange(-STEPS // 3, STEPS + STEPS // 3)
+        path, seen = folder / "runs" / "smoke" / "metrics.jsonl", min(step, STEPS)
+        while step > 0 and not job.over() and last_step(path) < seen:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, before if step <= 0 else after if step >= STEPS else 0.02))
 
     def finish(self, folder: Path, nproc: int) -> None:
         """Let it go on to its end, and compare it with one that nobody disturbed."""
-        self.life(nproc)
+        self._undisturbed(nproc)
         ending = self.start(folder, nproc).end()
         assert ending.codes == [0] * nproc, ending.stderr
         assert outcome(folder) == outcome(self._folder / str(nproc))
+
+    def _undisturbed(self, nproc: int) -> tuple[float, float]:
+        """Return its seconds before its first step and after its last one."""
+        if nproc not in self._whole:
+            folder, begin = self._folder / str(nproc), time.monotonic()
+            job, times = self.start(folder, nproc), []
+            for step in (1, STEPS):
+                while not job.over() and last_step(folder / "runs/smoke/metrics.jsonl") < step:
+                    time.sleep(0.002)
+                times.append(time.monotonic())
+            ending = job.end()
+            assert ending.codes == [0] * nproc, ending.stderr
+            self._whole[nproc] = times[0] - begin, time.monotonic() - times[1]
+        return self._whole[nproc]
+
+
+def last_step(path: Path) -> int:
+    """Return the step of the last whole line of metrics.jsonl; -1 where there is none."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith(b"\n")]
+    return int(json.loads(whole[-1])["step"]) if whole else -1
 
 
 def outcome(folder: Path) -> tuple[bytes, list[Any], dict[str, float]]:

@@ -37,9 +37,8 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
 
 def killed(small_job, folder, nproc, rng):
     """Start the job and kill a process of it; return whether it had not ended by then."""
-    moment, victim = rng.uniform(0, small_job.life(nproc)), rng.randrange(nproc)
-    job = small_job.start(folder, nproc)
-    time.sleep(moment)
+    job, victim = small_job.start(folder, nproc), rng.randrange(nproc)
+    small_job.wait(job, folder, rng)
     have_met = job.outputs[0][1].stat().st_size > 0  # the first process says what it runs on
     job.kill(victim, signal.SIGKILL)
     for other in set(range(nproc)) - {victim}:
