@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,9 +36,13 @@ class StoreError(UserError):
 
 
 def first_line(error: Exception) -> str:
-    """Return what a store's error says, short enough for a line and without passwords."""
-    lines = without_password(str(error)).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:200]
+    """Return what a store's error says, short enough for a line and without passwords.
+
+    MLflow puts the address and the request before the cause.
+    """
+    line = (without_password(str(error)).splitlines() or [""])[0]
+    cause = re.search(r"Caused by \w+\(['\"](.*)['\"]\)", line)
+    return f"{type(error).__name__}: {cause[1] if cause else line}"[:200]
 
 
 def quiet() -> None:

@@ -148,6 +148,7 @@ def test_what_an_unreachable_store_missed_is_sent_later_and_once(
     train(tmp_path, closed_port, 1, 40, "finished")
     said = capsys.readouterr().err
     assert said.count("takes no metrics") == said.count("has not got everything") == 1
+    assert "Connection refused" in said
     for _ in range(2):
         assert main([str(tmp_path), "--uri", store, "--experiment", "test"]) == 0
     assert "\n0 points sent" in capsys.readouterr().out
