@@ -11,9 +11,6 @@ from job.runtime import Runtime
 from mtl.errors import ConfigError
 
 OWN = ("replay", "replay_out")
-_kept: list[object] = []
-"""Until the process ends: with the model goes the process group, and the end of that may wait for
-ever: it holds Python's lock and waits for gloo's thread, which waits for that lock."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,6 @@ def replay(config: JobConfig, wanted: Wanted) -> None:
 
     with Runtime(config.train.precision, loader_threads=config.loader.num_threads) as runtime:
         again = Again(config, runtime)
-        _kept.append(again)
         again.check(wanted.step)
         runtime.on_main(lambda: wanted.out.mkdir(parents=True, exist_ok=True))
         checkpoint = again.go_before(wanted.step)

@@ -46,6 +46,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SILENT_SECONDS = 2.0
 ECHO_SECONDS = 1.0
 """Slurm and systemd signal all processes of a job at once, and the launcher hands on its own."""
+_kept: list[object] = []
+"""What holds a process group, until the process ends: a group that goes with its last owner may
+wait for ever, as it holds Python's lock and waits for gloo's thread, which waits for that lock."""
 COMMON_CODES = (64, 65, 75, 76, 77, 78)
 """Endings that all processes of a machine come to together."""
 
@@ -94,14 +97,11 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     if {"-h", "--help"} & set(argv):
         print(usage.strip())
         sys.exit(0)
-    failure: BaseException | None = None
+    code, message = 0, ""
     try:
         main(argv)
     except BaseException as error:
-        # Kept until the process ends: with it go the frames that hold the process group, whose
-        # destructor may wait for ever for a process that has gone already.
-        failure = error
-    code, message = (0, "") if failure is None else _ending(failure)
+        code, message = _ending(error)
     for name in SIGNALS:  # torchrun ends all processes as soon as one has gone
         signal.signal(name, lambda *_: os._exit(code))
     _say(message, common=code in COMMON_CODES)
@@ -379,7 +379,9 @@ class Runtime:
 
     def channel(self) -> Exchange:
         """Return a way to all other processes, for one thread."""
-        return Channel(self.rank, self.world_size)
+        channel = Channel(self.rank, self.world_size)
+        _kept.append(channel)
+        return channel
 
     def _exchange(self) -> None:
         if self._watchdog is not None:
@@ -399,6 +401,7 @@ class Runtime:
     def _leave(self, *, clean: bool) -> None:
         """Meet the others once more where all is well, then leave the process group."""
         if self.world_size > 1:
+            _kept.append(self._accelerator)
             if clean:
                 self._accelerator.wait_for_everyone()
             self._accelerator.end_training()
