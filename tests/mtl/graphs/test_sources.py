@@ -13,7 +13,7 @@ from mtl.graphs.synthetic import Synthetic
 FOLDER = Path(graphs.__file__).parent
 FRAME = {
     *("mtl.graphs", "mtl.graphs.schema", "mtl.graphs.writer"),
-    *("mtl.graphs._download", "mtl.graphs._report"),
+    *("mtl.graphs._download", "mtl.graphs._memory", "mtl.graphs._report"),
 }
 """What a source may use that has no say in what it writes."""
 BY_THEMSELVES = {"folder", "tables"}
