@@ -39,7 +39,7 @@ def store(job: Job) -> Iterator[Finding]:
     path, uri = sqlite_path(options.uri), options.uri
     try:
         if path is not None and not path.exists():
-            yield place(path, "the job makes it")
+            yield place(path, "track.mlflow.uri")
         elif uri.startswith("http"):
             yield from of_answer(_ask(options), options, time.time())
         else:
