@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -361,7 +362,7 @@ def test_a_job_killed_while_it_sends_and_resumed_and_stopped_has_each_step_once(
     time.sleep(1.5)  # it waits for an answer now
     job.kill(0, signal.SIGKILL)
     job.end()
-    killed_at = max(step for _, step, *_ in record(run_dir))
+    killed_at = last_step(run_dir)
     store.thaw()
     job = start(tmp_path, *argv, script=str(watched))
     wait_for_step(run_dir, killed_at + 20)
@@ -372,6 +373,48 @@ def test_a_job_killed_while_it_sends_and_resumed_and_stopped_has_each_step_once(
     assert len(store.runs(run_dir)) == 1
     assert callers(tmp_path, store.uri) <= {"mlflow", "SystemMetricsMonitor"}
     fault.times += 1
+
+
+@pytest.mark.soak
+def test_a_job_killed_again_and_again_under_one_fault_after_the_other_has_each_step_once(
+    store: Store,
+    start: Callable[..., Any],
+    wait_for_step: Callable[..., None],
+    watched: Path,
+    tmp_path: Path,
+    fault_report: Callable[..., Any],
+) -> None:
+    how = "SIGKILL at random moments, MLflow failing in a random way before, and well in between"
+    fault = fault_report("a job is killed while it sends", how, ONCE)
+    rng = random.Random(0)
+    run_dir = tmp_path / "runs" / "smoke"
+    argv = [*JOB, "train.epochs=100000", f"track.mlflow.uri={store.uri}"]
+    for _ in range(8):
+        before = last_step(run_dir)
+        job = start(tmp_path, *argv, script=str(watched))
+        wait_for_step(run_dir, before + 30)
+        time.sleep(rng.uniform(0, 1))
+        store.fail(rng.choice(list(WORDS)))
+        time.sleep(rng.uniform(0, 3))
+        job.kill(0, signal.SIGKILL)
+        job.end()
+        time.sleep(2.5)  # whatever it has asked for is done, slow as the server may be
+        store.fail("none")
+        fault.times += 1
+    job = start(tmp_path, *argv, script=str(watched))
+    wait_for_step(run_dir, last_step(run_dir) + 30)
+    job.kill(0)
+    assert job.end().code == 75
+    catch_up(run_dir)
+    assert steps(store.points(run_dir)) == steps(record(run_dir))
+    assert len(store.runs(run_dir)) == 1
+
+
+def last_step(run_dir: Path) -> int:
+    """Return the last step of the record; 0 where there is none."""
+    if not (run_dir / "metrics.jsonl").exists():
+        return 0
+    return max((step for _, step, *_ in record(run_dir)), default=0)
 
 
 def steps(points: "Counter[Any]") -> "Counter[Any]":
