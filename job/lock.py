@@ -10,6 +10,7 @@ from mtl.errors import UserError
 
 LOCK = ".lock"
 MAX_BYTES = 400
+TRIES, PAUSE_SECONDS = 5, 0.1
 
 
 class RunInUseError(UserError):
@@ -32,15 +33,13 @@ def own(run_dir: Path) -> int:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     lock = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _is_free(lock):
         name = _named(lock)
         os.close(lock)
         raise RunInUseError(
             f"run.dir: {run_dir} is in use by {name}; wait for it or give this job a directory of "
             "its own (run.dir=...)"
-        ) from None
+        )
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
@@ -58,6 +57,18 @@ def owner(run_dir: Path) -> str | None:
         except BlockingIOError:
             return _named(file.fileno())
     return None
+
+
+def _is_free(lock: int) -> bool:
+    """Take a lock, if it is free within an instant: `owner` may hold it for less than that."""
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def _named(lock: int) -> str:

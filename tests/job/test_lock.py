@@ -1,8 +1,10 @@
 """One job owns a run directory."""
 
+import fcntl
 import os
 import re
 import socket
+import threading
 
 import pytest
 
@@ -26,3 +28,11 @@ def test_what_an_owner_that_is_gone_has_left_is_in_nobodys_way(tmp_path):
     assert (owner(tmp_path) or "").startswith(f"process {os.getpid()} ")
     assert "1970" not in (owner(tmp_path) or "")
     os.close(held)
+
+
+def test_who_looks_at_the_lock_for_an_instant_is_in_nobodys_way(tmp_path):
+    os.close(own(tmp_path))
+    with (tmp_path / ".lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.15, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        os.close(own(tmp_path))
