@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: train test lint soak faults audit bench
+.PHONY: train test lint soak faults audit bench mutants
 .DEFAULT_GOAL := train
 
 train: $(READY)  ## train the quick start: four tasks on a made-up graph, about a minute
@@ -30,6 +30,9 @@ audit: $(READY)  ## known vulnerabilities of what is installed (asks the network
 	test -x .audit/bin/pip-audit || $(PYTHON) -m venv .audit
 	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.audit/bin/python tests/audit.py "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
+
+mutants: $(READY)  ## classic bugs of trainers, seeded one at a time: a test finds each
+	$(BIN)/python tests/mutants/run.py
 
 bench: $(READY)  ## measurements side by side; one table and one JSON each
 	set -e; for script in benchmarks/[!_]*.py; do $(BIN)/python $$script; done
