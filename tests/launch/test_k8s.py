@@ -157,6 +157,13 @@ def test_a_password_does_not_reach_a_config_map_nor_the_error(config):
     assert "hunter2" not in str(error.value)
 
 
+def test_a_password_in_a_comment_does_not_travel_either(config):
+    config.write_text(config.read_text() + "# was: https://me:hunter2@mlflow.example.com\n")
+    with pytest.raises(ConfigError, match="ConfigMap") as error:
+        render(config, SMALL)
+    assert "hunter2" not in str(error.value)
+
+
 def test_sqlite_on_the_shared_volume_is_refused(config):
     uri = "track.mlflow.uri=sqlite:///mlflow.db"
     with pytest.raises(ConfigError, match=r"track\.mlflow\.uri: .*SQLite"):
