@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from mtl.errors import UserError
 
 LOCK = ".lock"
+ASIDE = re.compile(r"\.[^.].*\.(\d+)")
+"""A file that is about to take the place of another, and the process that writes it."""
 MAX_BYTES = 400
 TRIES, PAUSE_SECONDS = 5, 0.1
 
@@ -43,6 +46,7 @@ def own(run_dir: Path) -> int:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+    _clear_up(run_dir)
     return lock
 
 
@@ -57,6 +61,24 @@ def owner(run_dir: Path) -> str | None:
         except BlockingIOError:
             return _named(file.fileno())
     return None
+
+
+def _clear_up(run_dir: Path) -> None:
+    """Remove what processes that were killed had half written."""
+    for path in run_dir.iterdir():
+        writer = ASIDE.fullmatch(path.name)
+        if writer and path.is_file() and not _is_alive(int(writer[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # another user's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _is_free(lock: int) -> bool:

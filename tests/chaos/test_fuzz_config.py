@@ -204,9 +204,7 @@ def test_any_configuration_is_taken_or_refused_with_its_place(make, tmp_path, fa
 
 @pytest.mark.soak
 @pytest.mark.parametrize("make", INPUTS, ids=lambda make: make.__name__)
-def test_any_of_many_configurations_is_taken_or_refused(
-    make, tmp_path, fault_report
-):
+def test_any_of_many_configurations_is_taken_or_refused(make, tmp_path, fault_report):
     fault = fault_report(*FAULT)
     fault.times = fuzz(make, tmp_path, 20 * INPUTS[make])
     assert fault.times >= 20 * INPUTS[make]

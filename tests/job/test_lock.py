@@ -30,6 +30,16 @@ def test_what_an_owner_that_is_gone_has_left_is_in_nobodys_way(tmp_path):
     os.close(held)
 
 
+def test_what_killed_processes_had_half_written_goes_and_what_is_being_written_stays(tmp_path):
+    names = [".config.yaml.999999999", ".summary.json.4194304000", f".report.html.{os.getpid()}"]
+    for name in [*names, "metrics.jsonl", "local.1"]:
+        (tmp_path / name).touch()
+    os.close(own(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(".lock", names[2], "metrics.jsonl", "local.1")
+    }
+
+
 def test_who_looks_at_the_lock_for_an_instant_is_in_nobodys_way(tmp_path):
     os.close(own(tmp_path))
     with (tmp_path / ".lock").open("rb") as file:
