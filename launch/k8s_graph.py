@@ -18,9 +18,6 @@ from job.prepare import read
 from job.runtime import run_command
 from mtl.errors import DataError
 from mtl.graphs import Source
-from mtl.graphs.cache import cache_home, open_graph
-from mtl.graphs.files import check_files
-from mtl.graphs.folder import Folder
 from mtl.graphs.schema import MANIFEST, read_schema
 
 if TYPE_CHECKING:
@@ -44,6 +41,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--copy")
     parser.add_argument("--to", type=Path)
     options = parser.parse_intermixed_args(argv)
+    from mtl.graphs.cache import cache_home, open_graph  # torch, which --help does not wait for
+    from mtl.graphs.folder import Folder
+
     if COMPILED.is_dir() and "NUMBA_CACHE_DIR" in os.environ:
         shutil.copytree(COMPILED, os.environ["NUMBA_CACHE_DIR"], dirs_exist_ok=True)
     with ConversionProgress() as report:
@@ -87,6 +87,8 @@ def copy(place: str, cache: Path) -> Path:
 
 def _copy(files: "AbstractFileSystem", root: str, manifest: bytes, folder: Path) -> None:
     """Copy the manifest and the arrays that it names; their SHA-256 is checked when opened."""
+    from mtl.graphs.files import check_files
+
     aside = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)  # of a pod that was killed: we have the lock
     aside.mkdir()

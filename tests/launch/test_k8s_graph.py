@@ -51,7 +51,7 @@ def test_several_at_once_copy_once(prepared, monkeypatch):
 
 
 def test_what_a_killed_copy_left_is_no_graph(prepared, monkeypatch):
-    monkeypatch.setattr(launch.k8s_graph, "check_files", lambda _: 1 / 0)
+    monkeypatch.setattr("mtl.graphs.files.check_files", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         copy(str(prepared), cache_home())
     assert [p for p in cache_home().iterdir() if p.suffix not in (".partial", ".lock")] == []
