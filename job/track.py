@@ -116,6 +116,8 @@ class Tracker:
         for of_the_end in ("summary.json", PICTURE, DIAGNOSIS, REPORT):
             (self._run_dir / of_the_end).unlink(missing_ok=True)
         rmtree(self._run_dir / MODEL, ignore_errors=True)
+        for aside in self._run_dir.glob(".*.[0-9]*"):  # of a start that was killed as it wrote
+            aside.unlink()
         path = self._run_dir / "metrics.jsonl"
         self._latest = cut(path, step, evaluated=evaluated)
         self._file = path.open("a", encoding="utf-8")
