@@ -82,7 +82,9 @@ def of_answer(answer: "Response", options: MLflow, now: float) -> Iterator[Findi
     what = _what(answer)
     missing = status == 404 and what.get("error_code") == "RESOURCE_DOES_NOT_EXIST"
     if status in (401, 403):
-        yield problem(f"{uri}: {status}, it refuses us", f"set {CREDENTIALS}", ConfigError)
+        by_name = "Invalid Host" in answer.text
+        advice = "start it with --allowed-hosts HOST:PORT" if by_name else f"set {CREDENTIALS}"
+        yield problem(f"{uri}: {status}, it refuses us", advice, ConfigError)
     elif status >= 500 or status == 429:
         yield warning(f"{uri}: {status}, it does not work", LATER)
     elif missing:

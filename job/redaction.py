@@ -6,7 +6,7 @@ import re
 _WORDS = r"passw|pwd|token|secret|signature|credential|api_?key|access_?key|private_?key"
 _NAME = re.compile(_WORDS, re.IGNORECASE)
 # A password may hold anything, even `@` and `/`: it ends at the last `@`.
-_PAIR = r"[^\s/@:]*:(?!\d+(?:/|\s|$))\S*@"  # no port, which a path follows
+_PAIR = r"[^\s/@:]*:(?!\d+(?:/|\s|$))\S{0,1000}@"  # no port, which a path follows
 _USER = re.compile(rf"(?<=://)(?:{_PAIR}|[^\s/]*@)")
 _PASSWORD = re.compile(rf"://{_PAIR}|https?://[^\s/]*@", re.IGNORECASE)
 _QUERY = re.compile(rf"([?&;](?:[\w.-]*(?:{_WORDS})[\w.-]*|sig)=)[^&;\s'\"]+", re.IGNORECASE)

@@ -353,6 +353,12 @@ def test_what_a_server_answers_is_understood(response: Response, levels: list[st
     assert {f.code for f in found} <= {0, CONFIG}
 
 
+def test_a_server_that_does_not_know_its_own_name_is_told_it_not_a_password() -> None:
+    refusal = answer(403, b"Invalid Host header - possible DNS rebinding attack detected")
+    (finding,) = doctor_mlflow.of_answer(refusal, MLflow(uri="http://host", experiment="e"), NOW)
+    assert "--allowed-hosts" in finding.advice
+
+
 def test_a_server_that_never_answers_is_left_after_a_while(
     job: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
