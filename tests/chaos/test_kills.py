@@ -20,7 +20,7 @@ def test_a_run_that_was_killed_again_and_again_ends_as_one_that_was_not(
 ):
     fault = fault_report(
         "a process is killed",
-        "SIGKILL to a random process of 1, 2 or 4 at a random moment between start and end, up to "
+        f"SIGKILL to a random process of {nproc} at a random moment between start and end, up to "
         "four times a run; then the same command to its end",
         "weights, record and results equal those of a run that nobody killed, bit for bit; the "
         "other processes end by themselves within 19 s",
