@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,45 @@ GATE = "gate"
 PICTURE = "conflicts.png"
 DIAGNOSIS = "diagnosis.json"
 REPORT = "report.html"
+
+
+class Record:
+    """metrics.jsonl, line by line; what a full disk does not take is written when it does again.
+
+    Args:
+        path: of the file; lines are added to it.
+        say: tells people that lines have to wait.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self._path, self._say = path, say
+        self._file = path.open("ab", buffering=0)
+        self._waiting, self._failure = b"", False
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Write a line, after those that wait."""
+        self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
+        try:
+            self._write()
+        except OSError as error:
+            if not self._failure:
+                self._say(f"warning: {self._path} waits until it can be written: {error}")
+            self._failure = True
+        else:
+            self._failure = False
+
+    def close(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with self._file:
+            self._write()
+
+    def _write(self) -> None:
+        while self._waiting:  # the disk may take a part of a line
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
 
 
 def cut(path: Path, step: int, *, evaluated: bool = True) -> dict[str, float | None]:
@@ -94,7 +133,10 @@ def unfit(folder: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step: a reader sees the old one or the new one."""
+    """Replace a JSON file in one step: a reader or a crash finds the old one or the new one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=1, default=str) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)

@@ -54,7 +54,7 @@ COMMON_CODES = (64, 65, 75, 76, 77, 78)
 
 
 CANNOT_WRITE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EISDIR),
+    *(errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EISDIR),
     *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP),
 }
 

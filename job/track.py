@@ -5,7 +5,6 @@
 """
 
 import argparse
-import json
 import math
 import re
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
 from job.arguments import exit_code
 from job.mlflow_models import MODEL
@@ -22,7 +21,7 @@ from job.mlflow_run import remember_run
 from job.mlflow_sink import MLflowSink, send_run
 from job.mlflow_store import first_line
 from job.progress import Progress
-from job.record import DIAGNOSIS, PICTURE, REPORT, cut, write_json
+from job.record import DIAGNOSIS, PICTURE, REPORT, Record, cut, write_json
 from mtl.plugin import Options
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class Tracker:
         self._world_size = world_size
         self._progress = Progress(run_name, total_steps)
         self._latest: dict[str, float | None] = {}
-        self._file: TextIO | None = None
+        self._record: Record | None = None
         self._sink: MLflowSink | None = None
 
     def begin(
@@ -116,11 +115,9 @@ class Tracker:
         for of_the_end in ("summary.json", PICTURE, DIAGNOSIS, REPORT):
             (self._run_dir / of_the_end).unlink(missing_ok=True)
         rmtree(self._run_dir / MODEL, ignore_errors=True)
-        for aside in self._run_dir.glob(".*.[0-9]*"):  # of a start that was killed as it wrote
-            aside.unlink()
         path = self._run_dir / "metrics.jsonl"
         self._latest = cut(path, step, evaluated=evaluated)
-        self._file = path.open("a", encoding="utf-8")
+        self._record = Record(path, self.message)
         write_json(self._run_dir / "dataset.json", card)
         tags = {"world_size": str(self._world_size), **tags}
         if self._mlflow is not None and self._mlflow.parent is not None:
@@ -137,12 +134,10 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, "float | torch.Tensor"], step: int) -> None:
         """Record metrics; tensors are read here, non-finite numbers become null."""
-        assert self._file is not None, "begin() comes first"
+        assert self._record is not None, "begin() comes first"
         floats = {key: float(value) for key, value in metrics.items()}
         values = {key: value if math.isfinite(value) else None for key, value in floats.items()}
-        line = json.dumps({"step": step, "time": time.time(), **values}, allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
+        self._record.add({"step": step, "time": time.time(), **values})
         self._latest.update(values)
         losses = [v for key, v in floats.items() if re.fullmatch(r"train/.+/loss", key)]
         if losses:
@@ -160,9 +155,9 @@ class Tracker:
             summary: `step`, `metrics`, `throughput` and whatever else summary.json shall hold;
                 `status` and `mlflow_run_id` are added.
         """
-        assert self._file is not None, "begin() comes first"
+        assert self._record is not None, "begin() comes first"
         self._log_finals(summary)
-        self._file.close()
+        self._record.close()
         run_id = self._sink and self._sink.run_id
         path = self._run_dir / "summary.json"
         write_json(path, {**summary, "status": status, "mlflow_run_id": run_id})

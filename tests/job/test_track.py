@@ -135,13 +135,6 @@ def test_a_training_that_begins_anew_has_no_picture_of_the_old_one(tmp_path: Pat
     tracker.finish("stopped", {})
 
 
-def test_what_a_killed_start_had_half_written_goes_with_the_next(tmp_path: Path) -> None:
-    (tmp_path / ".mlflow.json.4711").write_text("{")
-    (tmp_path / ".config.yaml.4711").write_text("{")
-    start(tmp_path, None).finish("stopped", {})
-    assert not list(tmp_path.glob(".*"))
-
-
 def test_another_configuration_from_step_0_is_another_run(store: str, tmp_path: Path) -> None:
     start(tmp_path, store, lr=0.1).finish("failed", {})
     start(tmp_path, store, lr=0.1).finish("failed", {})
