@@ -202,7 +202,7 @@ class Runtime:
 
         store = _get_default_store().clone()  # type: ignore[attr-defined]
         self._watchdog = Watchdog(store, self.rank, self.world_size, seconds)
-        self._watchdog.start()
+        self._watchdog.start(meet=lambda: self.sum_int(0))
 
     def unwatch(self) -> None:
         """Watch no longer: what comes now may take as long as the disk or MLflow need."""

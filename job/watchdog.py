@@ -75,9 +75,15 @@ class Watchdog:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
-    def start(self) -> None:
-        """Begin to watch; from here on the others know who this is."""
+    def start(self, meet: Callable[[], object]) -> None:
+        """Begin to watch; from here on the others know who this is.
+
+        Args:
+            meet: waits until all processes have come to it.
+        """
         self._tell()
+        meet()
+        self._host = self._signs([0])
         self._last = time.monotonic()
         self._thread.start()
 

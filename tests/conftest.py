@@ -93,7 +93,7 @@ class Job:
 
     def end(self) -> Ending:
         """Wait for all processes."""
-        codes = [self.server.ask(wait=pid) for pid in self.pids]
+        codes = [self.server.ask(wait=pid, timeout=TIMEOUT_SECONDS + 9) for pid in self.pids]
         stdout, stderr = (
             "".join(p.read_text() for p in files) for files in zip(*self.outputs, strict=True)
         )

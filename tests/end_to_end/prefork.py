@@ -1,9 +1,9 @@
 """Start job commands as forks of a process that has imported torch: 1 s each instead of 8.
 
 Reads orders from stdin, a line of JSON each. `{"argv": ..., "cwd": ..., "env": ..., "stdout": ...,
-"stderr": ..., "timeout": ..., "stop_at": ...}` is answered by a process id, `{"wait": PID}` by its
-exit code. The process sends itself SIGTERM in the step `stop_at`, if that is a number, or in the
-first evaluation, if it is "evaluation".
+"stderr": ..., "timeout": ..., "stop_at": ...}` is answered by a process id, `{"wait": PID,
+"timeout": ...}` by its exit code. The process sends itself SIGTERM in the step `stop_at`, if that
+is a number, or in the first evaluation, if it is "evaluation".
 """
 
 import faulthandler
@@ -12,6 +12,7 @@ import os
 import runpy
 import signal
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -69,13 +70,24 @@ def stop_in(moment: int | str) -> None:
         Evaluation.run = interrupted  # type: ignore[method-assign]
 
 
+def wait(pid: int, timeout: float) -> int:
+    """Return the exit code of a process; one that is frozen hears no alarm, and is killed."""
+    deadline = time.monotonic() + timeout
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
 def main() -> None:
     """Serve orders until stdin ends."""
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:
-            _, status = os.waitpid(order["wait"], 0)
-            print(os.waitstatus_to_exitcode(status), flush=True)
+            print(wait(order["wait"], order["timeout"]), flush=True)
         else:
             print(start(order), flush=True)
 

@@ -90,7 +90,7 @@ def test_who_waits_for_one_that_is_at_work_goes_on_waiting_and_then_no_longer(
     store = Memory()
     waiting, working = (Watchdog(store, rank, 2, 0.4) for rank in range(2))
     for watchdog in (waiting, working):
-        watchdog.start()
+        watchdog.start(meet=lambda: None)
     waiting.exchange()
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
