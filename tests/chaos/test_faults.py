@@ -126,7 +126,9 @@ def test_frozen_processes_are_named_and_end_the_job_with_79(
     for number, (nproc, frozen) in enumerate([(2, 1), (2, 0), (3, 0)]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        endless = ["train.epochs=100000", "train.timeout_seconds=4"]
+        # No checkpoint: a process that is killed as it writes one leaves the half of it.
+        never = ["evaluate.every_epochs=100000", "checkpoint.every_epochs=100000"]
+        endless = ["train.epochs=100000", "train.timeout_seconds=4", *never]
         job = start(folder, *JOB[1:], *endless, nproc=nproc)
         jobs.append((job, frozen))
     for number, _ in enumerate(jobs):

@@ -50,12 +50,16 @@ class Runtime(Alone):
     device, dtype, feature_dtype = torch.device("cpu"), torch.float64, None
     local_rank, local_world_size, is_main = 0, 1, True
     threads = SimpleNamespace(loader=1)
+    stop_requested = False
 
     def __init__(self):
         self.clock = Clock(CpuTimer())
 
     def sum_int(self, number):
         return number
+
+    def check_stop(self, doing):
+        assert not self.stop_requested, doing
 
     def on_each_machine(self, action):
         action()
