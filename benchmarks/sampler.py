@@ -138,8 +138,7 @@ def _tensors(topology: "Topology") -> "dict[str, Sample]":
 
     devices = {ON_CPU: "cpu"} | ({ON_GPU: "cuda"} if torch.cuda.is_available() else {})
     samplers = {
-        name: CudaSampler(topology, NUM_NEIGHBORS, device=device)
-        for name, device in devices.items()
+        name: CudaSampler(topology, NUM_NEIGHBORS).to(device) for name, device in devices.items()
     }
 
     def on(sampler: CudaSampler) -> "Sample":

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from job.comparison import Row
 from job.comparison_groups import stem
-from job.mlflow_store import StoreError, first_line, open_client, sqlite_path, without_password
+from job.mlflow_store import StoreError, first_line, open_client, sqlite_path
+from job.redaction import without_secrets
 from mtl.errors import ConfigError
 from mtl.plugin import nearest
 
@@ -53,7 +54,7 @@ def find_rows(
         wrong = isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
         if filter_string and wrong:
             raise ConfigError(f"--filter: {filter_string!r}: {first_line(error)}") from error
-        where = without_password(uri)
+        where = without_secrets(uri)
         raise StoreError(f"--uri: {where} does not answer: {first_line(error)}") from error
     if not chosen:
         raise _unknown("--experiment", str(experiment), [e.name for e in experiments])

@@ -5,7 +5,6 @@ examples nor how they are cut into chunks, nor how many processes there are, cha
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from job.diagnosis_classes import Classes, Columns
 from job.diagnosis_values import Links, Numbers, Vectors
-from job.record import DIAGNOSIS
+from job.record import DIAGNOSIS, replace_file
 from mtl.tasks._classification import Classification
 from mtl.tasks._multilabel import Multilabel
 from mtl.tasks._regression import Regression
@@ -67,6 +66,4 @@ def write_or_say(run_dir: Path, diagnoses: Diagnoses, say: Callable[[str], None]
 def write(run_dir: Path, diagnoses: Diagnoses) -> None:
     """Write diagnosis.json, from which the report is drawn."""
     facts = {name: diagnosis.facts() for name, diagnosis in diagnoses.items()}
-    aside = run_dir / f".{DIAGNOSIS}.{os.getpid()}"
-    aside.write_text(json.dumps(facts, separators=(",", ":")) + "\n", encoding="utf-8")
-    aside.replace(run_dir / DIAGNOSIS)
+    replace_file(run_dir / DIAGNOSIS, json.dumps(facts, separators=(",", ":")) + "\n")

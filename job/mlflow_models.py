@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from job.mlflow_store import StoreError, first_line, open_client, without_password
+from job.mlflow_store import StoreError, first_line, open_client
 from job.record import read_json
+from job.redaction import without_secrets
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def send_model_of(run_dir: Path, folder: Path) -> str:
         StoreError: the store cannot be reached or does not take it.
     """
     uri, run_id = run_of(run_dir)
-    place = without_password(uri)
+    place = without_secrets(uri)
     try:
         said = send_model(open_client(uri), run_id, folder)
     except Exception as error:  # whatever a store answers

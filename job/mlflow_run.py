@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from job.mlflow_store import NO_MLFLOW, StoreError, absolute, open_experiment, without_password
+from job.mlflow_store import NO_MLFLOW, StoreError, absolute, open_experiment
 from job.record import read_json, unfit, write_json
+from job.redaction import without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +43,7 @@ def remember_run(
     """
     path = run_dir / "mlflow.json"
     old = read_json(path) if path.exists() else {}
-    params = {key[:250]: without_password(value)[:500] for key, value in leaves(config)}
+    params = {key[:250]: without_secrets(value)[:500] for key, value in leaves(config)}
     if step == 0 and (old.get("params") != params or old.get("offset", 0)):
         old = {}
     with unfit(path):

@@ -20,10 +20,9 @@ from job.mlflow_store import (
     first_line,
     open_client,
     quiet,
-    without_password,
 )
 from job.record import PICTURE, REPORT, read_json, write_json
-from job.redaction import holds_secret
+from job.redaction import holds_secret, without_secrets
 from mtl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class MLflowSink:
         self._state = state
         self._say = say
         self._live = live
-        self.uri = without_password(state["uri"])
+        self.uri = without_secrets(state["uri"])
         self._client: MlflowClient | None = None
         self._monitor: Any = None
         self._offset = 0

@@ -40,7 +40,7 @@ def first_line(error: Exception) -> str:
 
     MLflow puts the address and the request before the cause.
     """
-    line = (without_password(str(error)).splitlines() or [""])[0]
+    line = (without_secrets(str(error)).splitlines() or [""])[0]
     cause = re.search(r"Caused by \w+\(['\"](.*)['\"]\)", line)
     return f"{type(error).__name__}: {cause[1] if cause else line}"[:200]
 
@@ -96,11 +96,6 @@ def absolute(uri: str) -> str:
 def sqlite_path(uri: str) -> Path | None:
     """Return the absolute path of the file of a SQLite URI, None for other stores."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
-
-
-def without_password(text: str) -> str:
-    """Return the text without passwords, those of the environment among them."""
-    return without_secrets(text)
 
 
 def _make_sqlite(path: Path) -> None:

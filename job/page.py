@@ -10,7 +10,6 @@ page.write(path)
 import base64
 import gzip
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from job.conflicts import COLOURS
+from job.record import replace_file
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -135,12 +135,8 @@ class Page:
 
     def write(self, path: Path) -> Path:
         """Write the page in one step: a reader sees the old one or the new one."""
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_text(self.html(), encoding="utf-8")
-            return aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        replace_file(path, self.html())
+        return path
 
 
 def _plain(figure: Any, key: str = "") -> Any:

@@ -133,10 +133,22 @@ def unfit(folder: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step: a reader or a crash finds the old one or the new one."""
+    """Replace a JSON file in one step."""
+    replace_file(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader or a crash finds the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old one is still there.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=1, default=str) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """The run directory holds the whole truth: which configuration it is of, and what made it."""
 
-import os
 import subprocess
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from job.config import JobConfig, read, tree_of
-from job.record import read_json, unfit
+from job.record import read_json, replace_file, unfit
 from job.results import show
 from job.runtime import Runtime
 from job.yaml12 import parse, render
@@ -87,16 +86,12 @@ def write_config(config: JobConfig, *, resumes: bool) -> None:
             "a directory of its own (run.dir=... or run.name=...), or delete that one:\n"
             + "\n".join(different)
         )
-    aside = config.run.dir / f".{CONFIG}.{os.getpid()}"
-    aside.write_text(render(tree), encoding="utf-8")
-    aside.replace(config.run.dir / CONFIG)
+    replace_file(config.run.dir / CONFIG, render(tree))
 
 
 def keep_schema(run_dir: Path, graph: Path) -> None:
     """Keep what the graph is like: types, widths, names of classes; predictions elsewhere ask."""
-    aside = run_dir / f".{MANIFEST}.{os.getpid()}"
-    aside.write_bytes((graph / MANIFEST).read_bytes())
-    aside.replace(run_dir / MANIFEST)
+    replace_file(run_dir / MANIFEST, (graph / MANIFEST).read_text(encoding="utf-8"))
 
 
 def is_finished(run_dir: Path) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 
 from job.mlflow_run import KEY, clean
 from job.mlflow_sink import send_run
-from job.mlflow_store import first_line, open_client, open_experiment, without_password
+from job.mlflow_store import first_line, open_client, open_experiment
 from job.record import read_json
+from job.redaction import without_secrets
 from job.sweep_trials import Trials
 from mtl.errors import UserError
 
@@ -32,7 +33,7 @@ def open_parent(trials: Trials) -> str | None:
         for key, value in options.items():
             client.log_param(run.info.run_id, clean(key)[:250], value[:500])
     except Exception as error:  # whatever a store answers
-        uri = without_password(target.uri)
+        uri = without_secrets(target.uri)
         return f"{uri} does not take the sweep, its runs are not nested: {first_line(error)}"
     trials.parent = run.info.run_id
     trials.write()
@@ -64,7 +65,7 @@ def close_parent(trials: Trials, page: Path | None) -> str | None:
             client.log_artifact(trials.parent, str(page))
         client.set_terminated(trials.parent, "FINISHED", int(1000 * time.time()))
     except Exception as error:  # whatever a store answers
-        return f"{without_password(target.uri)} did not take the results: {first_line(error)}"
+        return f"{without_secrets(target.uri)} did not take the results: {first_line(error)}"
     return None
 
 

@@ -204,15 +204,7 @@ class SilentTracker(Tracker):
     def __init__(self) -> None:
         pass
 
-    def begin(
-        self,
-        config: dict[str, Any],
-        card: dict[str, Any],
-        tags: dict[str, str],
-        step: int,
-        *,
-        evaluated: bool = True,
-    ) -> None:
+    def begin(self, *args: Any, **options: Any) -> None:
         """Do nothing."""
 
     def step(self, step: int, num_seeds: int) -> None:

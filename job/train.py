@@ -26,10 +26,10 @@ examples:
 
 def main(argv: list[str]) -> None:
     """Check the configuration, then train, or make one step of a training again."""
-    argv, step = asked(argv)
+    argv, wanted = asked(argv)
     config = load(argv)
-    if step is not None:
-        replay(config, step)
+    if wanted is not None:
+        replay(config, wanted)
         return
     with Runtime(config.train.precision, config.run.dir, config.loader.num_threads) as runtime:
         train(config, runtime)

@@ -19,7 +19,7 @@ class QuotaError(UserError):
     exit_code: ClassVar[int] = 75
 
 
-class RefusedError(UserError):
+class ForbiddenError(UserError):
     """The server does not know who asks, or does not let them."""
 
     exit_code: ClassVar[int] = 77
@@ -46,14 +46,14 @@ def explain(status: int, body: str | bytes, where: str, kind: str) -> UserError:
     """
     said = message_of(body)
     if status == 401:
-        return RefusedError(
+        return ForbiddenError(
             f"{where}: the cluster does not know you (401 {said}); log in again, or choose another "
             "context (kubectl config get-contexts)"
         )
     if status == 403 and "exceeded quota" in said:
         return QuotaError(f"{where}: {said}; wait until another run ends, or ask for less")
     if status == 403:
-        return RefusedError(f"{where}: {said or 'forbidden'} (403); {_remedy(said)}")
+        return ForbiddenError(f"{where}: {said or 'forbidden'} (403); {_remedy(said)}")
     if status == 404:
         return NotThereError(f"{where}: {said} (404)" + _missing(said, kind))
     if status == 409:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from launch.k8s_api import Api
 from launch.k8s_common import RUN
-from launch.k8s_errors import NotThereError, RefusedError
+from launch.k8s_errors import ForbiddenError, NotThereError
 from launch.k8s_request import Request
 from launch.k8s_status import OWNERS, exits
 from launch.pod import GRACE_SECONDS, Manifest
@@ -27,7 +27,7 @@ def check(api: Api, request: Request) -> None:
             api.create(manifest, dry_run=True)  # says that the name is taken
     try:
         api.create(_pod(request), dry_run=True)
-    except RefusedError as error:
+    except ForbiddenError as error:
         if "cannot create resource" not in str(error):  # who may make Jobs need not make pods
             raise
 

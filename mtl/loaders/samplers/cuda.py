@@ -1,17 +1,15 @@
 """sampler: neighbours drawn by tensor operations, on a GPU that holds the topology, or a CPU."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
-from mtl.graphs.topology import Bits, Csc, Topology
-from mtl.loaders import Temporal
+from mtl.graphs.topology import Csc
 from mtl.loaders.samplers._inputs import Ids, read_excluded, read_seeds
-from mtl.loaders.samplers._options import NumNeighbors
 from mtl.loaders.samplers._output import pack
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._removed import Removed
@@ -25,8 +23,7 @@ class CudaSampler(Sampler):
     The topology lies on the device, int32 where the node count allows, and beside it for each node
     a number of the same type. What is drawn follows from seed and key, and from the kind of device.
 
-    Args:
-        device: where; default: the GPU of this process, else the CPU.
+    Where there is a GPU it begins there; `to` moves it.
 
     Raises:
         ConfigError: weights, times or trees are asked for, which this sampler does not know.
@@ -34,39 +31,17 @@ class CudaSampler(Sampler):
 
     threads_allowed: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        topology: Topology,
-        num_neighbors: NumNeighbors,
-        *,
-        seed: int = 0,
-        replace: bool = False,
-        disjoint: bool = False,
-        weighted: bool = False,
-        temporal: Temporal | None = None,
-        strict_negatives: bool = False,
-        hidden: Mapping[EdgeType, Bits] | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        super().__init__(
-            topology,
-            num_neighbors,
-            seed=seed,
-            replace=replace,
-            disjoint=disjoint,
-            weighted=weighted,
-            temporal=temporal,
-            strict_negatives=strict_negatives,
-            hidden=hidden,
-        )
-
     def _prepare(self) -> None:
         if self.disjoint or self.weighted:
             raise ConfigError(
                 "backend: cuda draws each neighbour as likely and makes no trees; take numba for "
                 "disjoint, weighted and temporal sampling"
             )
+        self.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the topology to a device; draw there from now on."""
+        self.device = torch.device(device)
         self._edges = {kind: self._on_device(csc) for kind, csc in self.topology.edges.items()}
         self._hidden = {
             kind: Removed.of_bits(bits, len(self.topology.edges[kind].row), self.device)
@@ -76,6 +51,7 @@ class CudaSampler(Sampler):
             name: torch.full((number,), -1, dtype=_kind(number), device=self.device)
             for name, number in self.topology.num_nodes.items()
         }
+        return self
 
     def _on_device(self, csc: Csc) -> tuple[Tensor, Tensor]:
         colptr, row = (torch.from_numpy(part).to(self.device) for part in (csc.colptr, csc.row))
