@@ -100,7 +100,7 @@ def test_a_stop_at_the_end_of_an_epoch_loses_neither_evaluation_nor_results(
 def test_a_stop_while_it_evaluates_saves_and_the_evaluation_comes_again(
     nproc, neighbors, train, tmp_path
 ):
-    job = [*JOB[:3], "train.epochs=1", f"evaluate.num_neighbors={neighbors}"]
+    job = [*JOB, f"evaluate.num_neighbors={neighbors}"]  # two epochs: it is of the first
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
