@@ -47,8 +47,9 @@ SILENT_SECONDS = 2.0
 ECHO_SECONDS = 1.0
 """Slurm and systemd signal all processes of a job at once, and the launcher hands on its own."""
 _kept: list[object] = []
-"""What holds a process group, until the process ends: a group that goes with its last owner may
-wait for ever, as it holds Python's lock and waits for gloo's thread, which waits for that lock."""
+"""Every process group, until the process ends: one that goes with its last owner (a model in the
+traceback of an error, say) may wait for ever. It holds Python's lock and waits for gloo's thread,
+which waits for that lock."""
 COMMON_CODES = (64, 65, 75, 76, 77, 78)
 """Endings that all processes of a machine come to together."""
 
@@ -150,6 +151,7 @@ class Runtime:
             ],
         )
         assert self._accelerator.num_processes == int(os.environ.get("WORLD_SIZE", "1"))
+        _kept.append(torch.distributed.group.WORLD)  # None where there is one process
         self.rank: int = self._accelerator.process_index
         self.world_size: int = self._accelerator.num_processes
         self.local_rank: int = self._accelerator.local_process_index
@@ -379,9 +381,7 @@ class Runtime:
 
     def channel(self) -> Exchange:
         """Return a way to all other processes, for one thread."""
-        channel = Channel(self.rank, self.world_size)
-        _kept.append(channel)
-        return channel
+        return Channel(self.rank, self.world_size)
 
     def _exchange(self) -> None:
         if self._watchdog is not None:
@@ -400,11 +400,11 @@ class Runtime:
 
     def _leave(self, *, clean: bool) -> None:
         """Meet the others once more where all is well, then leave the process group."""
-        if self.world_size > 1:
-            _kept.append(self._accelerator)
-            if clean:
-                self._accelerator.wait_for_everyone()
-            self._accelerator.end_training()
+        if self.world_size == 1:
+            return
+        if clean:
+            self._accelerator.wait_for_everyone()
+        self._accelerator.end_training()
 
 
 class Channel:
@@ -420,6 +420,7 @@ class Channel:
 
         self.rank, self.world_size = rank, world_size
         self._group = new_group(backend="gloo")  # what it carries lies in the memory of the CPU
+        _kept.append(self._group)
 
     def all_to_all(self, rows: Tensor, send: list[int], receive: list[int]) -> Tensor:
         """Send the first `send[0]` rows to process 0, and so on; return what comes, by process."""

@@ -1,6 +1,8 @@
 """What one process gets of its machine."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,7 +14,6 @@ from job.hardware import (
     choose_precision,
     count_cores,
     describe_threads,
-    peak_memory,
     share_cores,
 )
 
@@ -142,7 +143,18 @@ def test_what_was_asked_for_is_taken():
 
 
 def test_the_peak_is_of_memory_that_was_touched():
-    before = peak_memory(torch.device("cpu"))
-    block = bytearray(200_000_000)
-    block[::4096] = b"x" * len(block[::4096])
-    assert 2_000_000 < before < peak_memory(torch.device("cpu"))
+    program = """
+import mmap
+from types import SimpleNamespace
+from job.hardware import peak_memory
+cpu = SimpleNamespace(type="cpu")
+before = peak_memory(cpu)
+block = mmap.mmap(-1, before + 200_000_000)
+untouched = peak_memory(cpu)
+block[::4096] = b"x" * -(-len(block) // 4096)
+print(before, untouched, peak_memory(cpu))
+"""
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    before, untouched, peak = map(int, output.stdout.split())
+    assert 2_000_000 < before <= untouched < before + 20_000_000
+    assert 200_000_000 < peak - before < 230_000_000
