@@ -123,9 +123,14 @@ class Loader(Options):
     """Passes over a group of seeds in an epoch of training, such as `{user__buys__item: 0.1}`: a
     tenth of the edges each epoch, all of them in ten. Groups are the node types and edge types that
     tasks label; 1 for those that are not named."""
-    backend: Literal["auto", "numba", "pyg"] = "auto"
-    """Which sampler draws the neighbours; auto is numba. pyg needs pyg-lib or torch-sparse, and
-    draws between the steps instead of ahead of them."""
+    backend: Literal["auto", "numba", "cuda", "pyg"] = "auto"
+    """Which sampler draws the neighbours: numba with the CPU, cuda with a GPU that holds the edges
+    of the graph (or, slowly, with a CPU; the draws are its own, the same on both), pyg with pyg-lib
+    or torch-sparse, between the steps instead of ahead of them. auto is cuda where a GPU has room
+    for the edges, and numba elsewhere; the run says why, and keeps to it."""
+    features: Literal["device", "host"] = "device"
+    """Where the features of the graph stay under `backend: cuda`: on the device, if they fit there
+    beside the edges and the model, or on the host."""
     num_threads: NumThreads = "auto"
     """Threads of each process that prepare batches ahead of the model; auto is 1, and 2 where the
     process has 8 cores or more."""

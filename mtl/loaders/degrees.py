@@ -1,9 +1,12 @@
 """stream: how many neighbours nodes have, not counting edges that nobody may see."""
 
 import numpy as np
+import torch
 from jaxtyping import Int
+from torch import Tensor
 
 from mtl.graphs.topology import Bits, Csc
+from mtl.loaders.transfer import moved
 
 
 class VisibleDegrees:
@@ -12,31 +15,38 @@ class VisibleDegrees:
     Args:
         csc: its edges.
         hidden: those that never carry a message.
+        colptr: of the edges, on the device where degrees are wanted.
     """
 
-    def __init__(self, csc: Csc, hidden: Bits | None) -> None:
-        self._csc, self._hidden, self._lost = csc, hidden, None
+    def __init__(
+        self, csc: Csc, hidden: Bits | None, colptr: Int[Tensor, " nodes_and_one"]
+    ) -> None:
+        self._csc, self._hidden, self._colptr, self._lost = csc, hidden, colptr, None
         if hidden is not None:
             never = np.flatnonzero(np.unpackbits(hidden, count=len(csc.row), bitorder="little"))
             num_nodes = len(csc.colptr) - 1
-            self._lost = np.bincount(csc.destination(never), minlength=num_nodes)
+            lost = np.bincount(csc.destination(never), minlength=num_nodes)
+            self._lost = torch.from_numpy(lost.astype(np.int32)).to(colptr.device)
 
     def of(
-        self, nodes: Int[np.ndarray, " nodes"], hidden: Int[np.ndarray, " edges"]
-    ) -> Int[np.ndarray, " nodes"]:
+        self, nodes: Int[Tensor, " nodes"], hidden: Int[np.ndarray, " edges"]
+    ) -> Int[Tensor, " nodes"]:
         """Return the degrees of nodes where some more edges are hidden; some may stand twice."""
-        degree: np.ndarray = self._csc.colptr[nodes + 1] - self._csc.colptr[nodes]
+        degree = self._colptr[nodes + 1] - self._colptr[nodes]
         if self._lost is not None:
             degree -= self._lost[nodes]
         return degree - self._times(nodes, hidden) if len(hidden) else degree
 
     def _times(
-        self, nodes: Int[np.ndarray, " nodes"], hidden: Int[np.ndarray, " edges"]
-    ) -> Int[np.ndarray, " nodes"]:
+        self, nodes: Int[Tensor, " nodes"], hidden: Int[np.ndarray, " edges"]
+    ) -> Int[Tensor, " nodes"]:
         """Count how many of those edges lead into each node, besides those always hidden."""
         edges = np.unique(hidden)
         if self._hidden is not None:
             edges = edges[(self._hidden[edges >> 3] >> (edges & 7)) & 1 == 0]
-        into, times = np.unique(self._csc.destination(edges), return_counts=True)
-        at = np.minimum(np.searchsorted(into, nodes), max(len(into) - 1, 0))
-        return np.where(into[at] == nodes, times[at], 0) if len(into) else np.zeros_like(nodes)
+        if not len(edges):
+            return torch.zeros_like(nodes)
+        counted = np.unique(self._csc.destination(edges), return_counts=True)
+        into, times = (moved(torch.from_numpy(part), nodes.device) for part in counted)
+        at = torch.searchsorted(into, nodes).clamp_(max=len(into) - 1)
+        return torch.where(into[at] == nodes, times[at], 0)

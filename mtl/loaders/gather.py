@@ -23,6 +23,8 @@ def gather(
     features: Float[Tensor, "nodes features"],
     ids: Int[np.ndarray, " rows"],
     dtype: torch.dtype | None = None,
+    *,
+    pinned: bool = False,
 ) -> Float[Tensor, "rows features"]:
     """Return the features of some nodes.
 
@@ -31,13 +33,18 @@ def gather(
         ids: of the nodes wanted.
         dtype: bfloat16 rounds float32 features to it, to the nearest, ties to even; they keep their
             type otherwise.
+        pinned: put them where a GPU fetches them from while the host goes on.
     """
     bits = features.view(BITS[features.dtype]).numpy()
     narrow = dtype == torch.bfloat16 and features.dtype == torch.float32
     kind, stored = (torch.bfloat16, np.uint16) if narrow else (features.dtype, bits.dtype)
-    out = np.empty((len(ids), bits.shape[1]), stored)
-    (_round if narrow else _copy)(bits, ids, out)
-    return torch.from_numpy(out).view(kind)
+    shape = len(ids), bits.shape[1]
+    if pinned:
+        rows = torch.empty(shape, dtype=kind, pin_memory=True)
+    else:  # NumPy asks for huge pages, PyTorch does not
+        rows = torch.from_numpy(np.empty(shape, stored)).view(kind)
+    (_round if narrow else _copy)(bits, ids, rows.view(BITS[kind]).numpy())
+    return rows
 
 
 @compiled

@@ -1,25 +1,28 @@
 """stream: one microbatch by its number: one sampling call serves the seeds of all tasks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import NeighborLoader
-from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
+from torch_geometric.sampler import SamplerOutput
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
 from mtl.loaders.degrees import VisibleDegrees
 from mtl.loaders.gather import gather
+from mtl.loaders.listed import Listed, all_listed, listed_by_type
 from mtl.loaders.request import Request
+from mtl.loaders.residence import OnHost, Residence, residence
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers.base import Sampler
 from mtl.loaders.seeds import SeedOrder, Seeds
 from mtl.loaders.sharded import ShardedFeatures
+from mtl.loaders.transfer import moved
 from mtl.loaders.wanted import Nodes
 from mtl.tasks._links import BoundLinks
 from mtl.tasks.bound import BoundTask
@@ -49,6 +52,8 @@ class MicrobatchLoader(NeighborLoader):
     hops); and where there is one type of edges `in_degree`: in the whole graph, less the edges
     that are hidden.
 
+    All of it is born where the sampler draws, or on its way there from the host.
+
     Args:
         store: the graph.
         tasks: what the seeds are labelled with.
@@ -59,7 +64,8 @@ class MicrobatchLoader(NeighborLoader):
         edge_features: whether the encoder reads those of edges.
         seed_time: as of when all seeds are looked at, where sampling is temporal; default: the time
             of each node or edge.
-        features: of the nodes, by type, instead of the graph's.
+        features: of the nodes, by type, on the host, instead of the graph's.
+        where: the graph's own features stay: on the sampler's device, or mapped on the host.
     """
 
     def __init__(
@@ -74,10 +80,23 @@ class MicrobatchLoader(NeighborLoader):
         edge_features: bool = False,
         seed_time: int | None = None,
         features: Mapping[str, Tensor] | None = None,
+        where: Literal["device", "host"] = "host",
     ) -> None:
         self.tasks, self.order, self.split, self.dtype = tasks, order, split, dtype
-        self._store, self._edge_features, self._seed_time = store, edge_features, seed_time
-        self._features = features_of(store) if features is None else features
+        self._store, self._seed_time, self._device = store, seed_time, sampler.device
+
+        def living(owners: Iterable[Any]) -> dict[Any, Residence]:
+            found = {
+                owner: residence(store, owner, dtype, sampler.device, where) for owner in owners
+            }
+            return {it: features for it, features in found.items() if features is not None}
+
+        self._features = (
+            living(store.node_types)
+            if features is None
+            else {kind: OnHost(its, dtype) for kind, its in features.items()}
+        )
+        self._edge_features = living(store.edge_types if edge_features else ())
         self.shards: ShardedFeatures | None = None
         """Who has the features, where this process does not hold all of them."""
         if features is None and store.shards is not None:
@@ -86,12 +105,13 @@ class MicrobatchLoader(NeighborLoader):
         self._topology = store.topology()
         if not store.is_heterogeneous:
             ((kind, csc),) = self._topology.edges.items()
-            self._degrees = VisibleDegrees(csc, sampler.hidden.get(kind))
+            hidden = sampler.hidden.get(kind)
+            self._degrees = VisibleDegrees(csc, hidden, sampler.colptr(kind))
         self.num_targets_of = lru_cache(maxsize=16)(self._count)
         """How many losses of each task a step adds up, counted once for all of its microbatches."""
         some = torch.arange(1)  # microbatches are asked for by number, without an end
         super().__init__(
-            _without_features(store.data()),
+            _without_features(store.data(), sampler.device),
             sampler.num_neighbors,
             input_nodes=(store.node_types[0], some) if store.is_heterogeneous else some,
             neighbor_sampler=sampler,
@@ -109,8 +129,7 @@ class MicrobatchLoader(NeighborLoader):
         batch: Data | HeteroData = self.filter_fn(output)
         self._gather(batch)
         self._mask(batch, request)
-        for store, colptr in self._edge_stores(batch, output):
-            store["listed"], store["colptr"], store["num_listed"] = colptr
+        self._list(batch, output)
         self._describe(batch, nodes, hidden)
         self._label(batch, request, number)
         return batch
@@ -138,20 +157,16 @@ class MicrobatchLoader(NeighborLoader):
     def _gather(self, batch: Data | HeteroData) -> None:
         """Add the features of the nodes, and of the edges where the encoder reads them."""
         hetero = isinstance(batch, HeteroData)
-        for kind in self._store.node_types:
+        for kind, features in self._features.items():
             part = batch[kind] if hetero else batch
-            if kind not in self._features:
-                continue
             if self.shards is None:
-                part["x"] = gather(self._features[kind], part["n_id"].numpy(), self.dtype)
+                part["x"] = features.gather(part["n_id"])
             else:  # of the right shape and type, until the others have sent theirs
-                nothing = gather(self._features[kind][:1], np.zeros(1, np.int64), self.dtype)
+                nothing = features.gather(torch.zeros(1, dtype=torch.long))
                 part["x"] = nothing.expand(len(part["n_id"]), -1)
-        for edge_type in self._store.edge_types if self._edge_features else ():
+        for edge_type, features in self._edge_features.items():
             part = batch[edge_type] if hetero else batch
-            features = self._store.edge_features(edge_type)
-            if features is not None:
-                part["edge_attr"] = gather(features, part["e_id"].numpy(), self.dtype)
+            part["edge_attr"] = features.gather(part["e_id"])
 
     def _mask(self, batch: Data | HeteroData, request: Request) -> None:
         """Wipe out the features that some task has to tell from others."""
@@ -161,9 +176,9 @@ class MicrobatchLoader(NeighborLoader):
                 masked.setdefault(task.node_types[0], []).append(request.rows(name).numpy())
         for kind, rows in masked.items():
             part = batch[kind] if isinstance(batch, HeteroData) else batch
-            part["masked"] = torch.from_numpy(np.unique(np.concatenate(rows)))
+            part["masked"] = self._moved(torch.from_numpy(np.unique(np.concatenate(rows))))
             if self.shards is None:
-                part["x"][part["masked"]] = 0
+                part["x"].index_fill_(0, part["masked"], 0)
 
     def _describe(
         self, batch: Data | HeteroData, nodes: Seeds, hidden: Mapping[EdgeType, np.ndarray]
@@ -176,42 +191,45 @@ class MicrobatchLoader(NeighborLoader):
             return
         (batch.edge_type,) = self._topology.edges
         batch.node_type = batch.edge_type[0]
+        batch.input_id = batch.n_id[: batch.batch_size]
         edges = hidden.get(batch.edge_type, np.empty(0, np.int64))
-        batch.in_degree = torch.from_numpy(self._degrees.of(batch.n_id.numpy(), edges))
+        batch.in_degree = self._degrees.of(batch.n_id, edges)
 
     def _label(self, batch: Data | HeteroData, request: Request, number: int | None) -> None:
         """Say which nodes each task reads, and what it wants to see there."""
         batch.number = EMPTY if number is None else number
-        batch.rows = {name: request.rows(name) for name in self.tasks}
+        batch.rows = {name: self._moved(request.rows(name)) for name in self.tasks}
         batch.target = {
-            name: task.targets(request.read[name], training=self.split == "train")
+            name: self._moved(task.targets(request.read[name], training=self.split == "train"))
             for name, task in self.tasks.items()
         }
         batch.num_targets = self._num_targets(number)
-        batch.extra = {
+        extra = {
             name: gather(features, request.read[name], self.dtype)
             for name, task in self.tasks.items()
             if (features := edge_features_of(self._store, task)) is not None
         } | {n: request.graph_ptr(n) for n, t in self.tasks.items() if t.graph_ptr is not None}
+        batch.extra = {name: self._moved(its) for name, its in extra.items()}
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """Have what the host has made fetched by the device."""
+        return moved(tensor, self._device)
 
     def _seeds(self, number: int | None) -> Seeds:
         if number is None:
             return {kind: np.empty(0, np.int64) for kind in self.order.groups}
         return self.order.microbatch(number)
 
-    def _edge_stores(
-        self, batch: Data | HeteroData, output: Any
-    ) -> Iterator[tuple[Any, tuple[Tensor, Tensor, list[int]]]]:
-        """Yield the edges of each type and which destinations have some."""
+    def _list(self, batch: Data | HeteroData, output: Any) -> None:
+        """Say which destinations have edges of each type, and where those begin."""
+        parts: list[tuple[Any, Listed]]
         if isinstance(output, SamplerOutput):
-            yield batch, listed_destinations(output.colptr, output.num_sampled_nodes, compact=False)
-            return
-        assert isinstance(output, HeteroSamplerOutput)
-        for kind, colptr in output.colptr.items():
-            yield (
-                batch[kind],
-                listed_destinations(colptr, output.num_sampled_nodes[kind[2]], compact=True),
-            )
+            parts = [(batch, all_listed(output.colptr, output.num_sampled_nodes))]
+        else:
+            listed = listed_by_type(output.colptr, output.num_sampled_nodes)
+            parts = [(batch[kind], its) for kind, its in listed.items()]
+        for part, its in parts:
+            part["listed"], part["colptr"], part["num_listed"] = its
 
     def _num_targets(self, number: int | None) -> dict[str, float]:
         """Count without asking other processes: all know the order and all labels."""
@@ -233,11 +251,18 @@ def features_of(store: GraphStore) -> dict[str, Tensor]:
     return {kind: features for kind, features in found.items() if features is not None}
 
 
-def _without_features(data: Data | HeteroData) -> Data | HeteroData:
-    """Leave the features to `gather`; PyG would select them with as many threads as the model."""
+def _without_features(data: Data | HeteroData, device: torch.device) -> Data | HeteroData:
+    """Leave the features to `gather`; PyG would select them with as many threads as the model.
+
+    It puts the edges of a batch where the graph's are.
+    """
     for store in data.stores:
         for name in ("x", "edge_attr"):
             store.pop(name, None)
+        if "edge_index" in store:
+            store.edge_index = torch.zeros(1, dtype=torch.long, device=device).expand(
+                2, store.num_edges
+            )
     return data
 
 
@@ -251,17 +276,3 @@ def edge_features_of(store: GraphStore, task: BoundTask) -> Tensor | None:
     if isinstance(task.owner, str) or isinstance(task, BoundLinks):
         return None
     return store.edge_features(task.owner)
-
-
-def listed_destinations(
-    colptr: Tensor, num_nodes: list[int], *, compact: bool
-) -> tuple[Tensor, Tensor, list[int]]:
-    """Return `listed`, `colptr` and `num_listed`; compact leaves out destinations without edges."""
-    pointer = colptr.numpy()
-    within = np.cumsum([0, *num_nodes[:-1]])
-    if not compact:
-        return torch.arange(len(pointer) - 1), colptr, within.tolist()
-    listed = np.flatnonzero(np.diff(pointer))
-    kept = np.append(pointer[listed], pointer[-1])
-    num_listed = np.searchsorted(listed, within).tolist()
-    return torch.from_numpy(listed), torch.from_numpy(kept), num_listed

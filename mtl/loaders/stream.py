@@ -18,7 +18,10 @@ from mtl.graphs.schema import EdgeType, Owner, text
 from mtl.graphs.store import GraphStore
 from mtl.graphs.topology import Bits, Topology
 from mtl.loaders import DEFAULT, Loader
+from mtl.loaders.lane import Lane, Made
 from mtl.loaders.microbatch import MicrobatchLoader
+from mtl.loaders.samplers.base import Sampler
+from mtl.loaders.samplers.cuda import CudaSampler
 from mtl.loaders.samplers.numba import NumbaSampler
 from mtl.loaders.samplers.pyg import PyGSampler
 from mtl.loaders.seeds import SeedOrder, Seeds
@@ -27,6 +30,7 @@ from mtl.tasks.bound import SPLITS, BoundTask
 
 Batch: TypeAlias = Data | HeteroData
 LOW_PRIORITY = 10
+CPU = torch.device("cpu")
 
 
 class Stream:
@@ -40,6 +44,7 @@ class Stream:
         num_threads: threads that make them; 0 makes each when it is taken.
         prefetch: microbatches made ahead of the one in use, at most.
         prefetch_bytes: memory of those, by the size of the largest so far; one is always made.
+        device: where batches are wanted: those that are made ahead are there.
     """
 
     def __init__(
@@ -48,8 +53,10 @@ class Stream:
         num_threads: int = 1,
         prefetch: int = 4,
         prefetch_bytes: int = 1 << 30,
+        device: torch.device = CPU,
     ) -> None:
         self.loader, self.order = loader, loader.order
+        self._lane = Lane(loader, CPU if loader.shards else device)
         self._num_threads, self._prefetch = num_threads, prefetch
         self._prefetch_bytes, self._largest = prefetch_bytes, 0
 
@@ -67,12 +74,12 @@ class Stream:
         with ThreadPoolExecutor(
             self._num_threads, thread_name_prefix="loader", initializer=_alone
         ) as pool:
-            ahead: deque[Future[Batch]] = deque()
+            ahead: deque[Future[Made]] = deque()
             try:
                 for number in numbers:
                     while len(ahead) > self._depth:
                         yield self._take(ahead)
-                    ahead.append(pool.submit(self.loader, [number]))
+                    ahead.append(pool.submit(self._lane.make, number))
                 while ahead:
                     yield self._take(ahead)
             finally:
@@ -106,8 +113,8 @@ class Stream:
             return 1
         return max(min(self._prefetch, self._prefetch_bytes // self._largest), 1)
 
-    def _take(self, ahead: deque[Future[Batch]]) -> Batch:
-        batch = ahead.popleft().result()
+    def _take(self, ahead: deque[Future[Made]]) -> Batch:
+        batch = self._lane.take(ahead.popleft().result())
         self._largest = max(self._largest, num_bytes(batch))
         return batch
 
@@ -133,6 +140,7 @@ def build_stream(
     section: str = "loader",
     seeds: Seeds | None = None,
     features: Mapping[str, Tensor] | None = None,
+    device: torch.device = CPU,
 ) -> Stream:
     """Make the stream of one split of a graph.
 
@@ -151,6 +159,7 @@ def build_stream(
         section: of the configuration that `num_neighbors` stands in, for messages.
         seeds: of each group, in the order in which they are to come; default: what the tasks label.
         features: of the nodes, by type, instead of the graph's.
+        device: where the model is, and `backend: cuda` draws.
 
     Raises:
         ConfigError: an option asks for what the graph has not, or the library behind `backend` is
@@ -177,10 +186,10 @@ def build_stream(
     )
     words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
     fan_outs = _fan_outs(options.num_neighbors, store.topology(), num_hops, section)
-    sampler = _sampler(options, store.topology(), fan_outs, int(words[0]), held_out)
+    sampler = _sampler(options, store, fan_outs, int(words[0]), held_out, device)
     threads = 1 if options.num_threads == "auto" else int(options.num_threads)
-    if not sampler.threads_allowed:
-        threads = 0
+    if sampler.max_threads is not None:
+        threads = min(threads, sampler.max_threads)
     hides = any(task.hiding is not None for task in tasks.values())
     sampler.warm_up(max(threads, 1), exclude=hides)
     loader = MicrobatchLoader(
@@ -193,21 +202,28 @@ def build_stream(
         edge_features=edge_features,
         seed_time=None if options.seed_time is None else options.seed_time[split],
         features=features,
+        where=options.features if options.backend == "cuda" else "host",
     )
-    return Stream(loader, threads, options.prefetch, options.prefetch_bytes)
+    return Stream(loader, threads, options.prefetch, options.prefetch_bytes, device)
 
 
 def _sampler(
     options: Loader,
-    topology: Topology,
+    store: GraphStore,
     fan_outs: tuple[int, ...] | dict[EdgeType, tuple[int, ...]],
     seed: int,
     hidden: dict[EdgeType, Bits],
-) -> NumbaSampler | PyGSampler:
-    kind = PyGSampler if options.backend == "pyg" else NumbaSampler
+    device: torch.device,
+) -> Sampler:
+    kinds = {"pyg": PyGSampler, "cuda": CudaSampler}
+    if options.backend == "cuda" and store.shards is not None:
+        raise ConfigError(
+            "loader.backend: cuda reads all features itself, and graph.features is sharded; take "
+            "numba, or graph.features: replicated"
+        )
     try:
-        return kind(
-            topology,
+        sampler = kinds.get(options.backend, NumbaSampler)(
+            store.topology(),
             fan_outs,
             seed=seed,
             replace=options.replace,
@@ -217,6 +233,7 @@ def _sampler(
         )
     except ConfigError as error:
         raise ConfigError(f"loader.{error}") from error
+    return sampler.to(device) if isinstance(sampler, CudaSampler) else sampler
 
 
 def _check_times(options: Loader, store: GraphStore, tasks: Mapping[str, BoundTask]) -> None:

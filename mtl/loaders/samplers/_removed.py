@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtl.graphs.topology import Bits
 from mtl.loaders.samplers._inputs import Ids
+from mtl.loaders.transfer import moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +37,25 @@ class Removed:
         return cls.of(torch.from_numpy(gone).to(device))
 
     @classmethod
-    def both(cls, always: Self | None, now: Ids | None, device: torch.device) -> list[Self]:
-        """Return the layers to take off, one after the other."""
+    def both(
+        cls, always: Self | None, bits: Bits | None, now: Ids | None, device: torch.device
+    ) -> list[Self]:
+        """Return the layers to take off, one after the other.
+
+        Args:
+            always: what is removed from every call.
+            bits: the same as bits, on the host.
+            now: what is removed from this one, ascending.
+            device: of the layers.
+        """
         layers = [] if always is None or not len(always.gone) else [always]
         if now is None:
             return layers
-        gone = torch.from_numpy(now).to(device)
+        if bits is not None:
+            now = now[(bits[now >> 3] >> (now & 7)) & 1 == 0]
+        gone = moved(torch.from_numpy(now), device)
         for layer in layers:
-            gone = layer.without(gone[~torch.isin(gone, layer.gone)])
+            gone = layer.without(gone)
         return [*layers, cls.of(gone)]
 
     def without(self, numbers: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:

@@ -1,105 +1,121 @@
-"""sampler: one hop along edges of one type, as operations on whole tensors of any device."""
+"""sampler: one hop, as operations on whole tensors of any device.
 
-from collections.abc import Sequence
+Nothing here waits for the device but `read`: whoever draws asks for all sizes of a hop at once.
+"""
+
+from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
+from mtl.loaders.samplers._numbers import Numbers
 from mtl.loaders.samplers._removed import Removed
 
+Places = Int[Tensor, " nodes"]
+"""Of all nodes of a type in the subgraph; `nowhere` where they are not in it."""
 
-def draw(
-    colptr: Int[Tensor, " destinations_and_one"],
-    nodes: Int[Tensor, " frontier"],
-    k: int,
-    removed: Sequence[Removed],
-    generator: torch.Generator,
-    *,
-    replace: bool,
-) -> tuple[Int[Tensor, " frontier"], Int[Tensor, " drawn"]]:
-    """Draw in-edges of nodes, each as likely.
+
+class Drawing:
+    """In-edges of nodes, each as likely; how many there will be is known on the device alone yet.
 
     Args:
         colptr: where the edges of each node begin.
         nodes: whose edges are drawn.
         k: edges of each node; -1 takes all.
         removed: edges that are not there.
-        generator: of random numbers, on the device.
         replace: draw the same edge again and again.
-
-    Returns:
-        How many edges each node gets, and which.
     """
-    start, end = colptr[nodes], colptr[nodes + 1]
-    for layer in removed:
-        start, end = layer.without(start), layer.without(end)
-    degree = end - start
-    everything = k < 0
-    drawn = torch.zeros_like(degree, dtype=torch.bool) if everything else degree > k
-    if replace and not everything:
-        drawn = degree > 0
-    counts = torch.where(drawn, k, degree)
-    first = counts.cumsum(0) - counts
-    total = int(counts.sum())
-    edges = torch.arange(total, device=nodes.device)
-    edges += torch.repeat_interleave(start - first, counts, output_size=total)
-    some = drawn.nonzero().view(-1)
-    if len(some) and k:
-        pick = _with_replacement if replace else _without_replacement
-        slots = first[some, None] + torch.arange(k, device=nodes.device)
-        edges[slots] = start[some, None] + pick(degree[some], k, generator)
-    for layer in reversed(removed):
-        edges = layer.restore(edges)
-    return counts, edges
+
+    def __init__(
+        self,
+        colptr: Int[Tensor, " destinations_and_one"],
+        nodes: Int[Tensor, " frontier"],
+        k: int,
+        removed: Sequence[Removed],
+        *,
+        replace: bool,
+    ) -> None:
+        start, end = colptr[nodes], colptr[nodes + 1]
+        for layer in removed:
+            start, end = layer.without(start), layer.without(end)
+        self._start, self._degree, self._k = start, end - start, k
+        self._removed, self._replace = removed, replace
+        self._some = self._degree > (self._degree if k < 0 else 0 if replace else k)
+        self.counts: Int[Tensor, " frontier"] = torch.where(self._some, k, self._degree)
+        """How many edges each node gets."""
+        self.sizes = torch.stack([self.counts.sum(), self._some.sum()])
+        """Edges, and nodes that draw some of theirs: what `edges` wants to know."""
+
+    def edges(self, numbers: Numbers, num_edges: int, num_some: int) -> Int[Tensor, " drawn"]:
+        """Return which edges, those of the same node together."""
+        device, k = self._start.device, self._k
+        first = self.counts.cumsum(0) - self.counts
+        edges = torch.arange(num_edges, device=device)
+        shift = self._start - first
+        edges += torch.repeat_interleave(shift, self.counts, output_size=num_edges)
+        if num_some and k:
+            some = known(self._some, num_some)
+            slots = first[some, None] + torch.arange(k, device=device)
+            edges[slots] = self._start[some, None] + self._picks(self._degree[some], numbers)
+        for layer in reversed(self._removed):
+            edges = layer.restore(edges)
+        return edges
+
+    def _picks(self, degree: Int[Tensor, " some"], numbers: Numbers) -> Int[Tensor, "some k"]:
+        """Pick k of each: any, or different ones, every subset equally likely (Floyd, 1987)."""
+        if self._replace:
+            return numbers.below(degree[:, None].expand(-1, self._k))
+        top = degree[:, None] - self._k + torch.arange(self._k, device=degree.device)
+        picks = numbers.below(top + 1)
+        for column in range(1, self._k):
+            taken = (picks[:, :column] == picks[:, column, None]).any(1)
+            picks[:, column] = torch.where(taken, top[:, column], picks[:, column])
+        return picks
 
 
-def place(
-    places: Int[Tensor, " nodes"], found: Int[Tensor, " drawn"], count: int
-) -> tuple[Int[Tensor, " drawn"], Int[Tensor, " fresh"]]:
-    """Number nodes in the order in which they are found first.
+class Placing:
+    """Nodes that were found, numbered in the order in which they are found first.
 
     Args:
-        places: of all nodes of the graph in the subgraph; -1 where they are not in it; updated.
+        places: updated.
         found: nodes.
-        count: nodes that are in the subgraph already.
-
-    Returns:
-        The place of each, and those that are new.
     """
-    new = (places[found] < 0).nonzero().view(-1)
-    nodes = found[new]
-    # The least position wins whatever the order of the writes: it is the greatest of -2 - position.
-    mark = (-2 - new).to(places.dtype)
-    places.scatter_reduce_(0, nodes, mark, "amax", include_self=False)
-    fresh = nodes[places[nodes] == mark]
-    places[fresh] = torch.arange(
-        count, count + len(fresh), device=places.device, dtype=places.dtype
-    )
-    return places[found].long(), fresh
+
+    def __init__(self, places: Places, found: Int[Tensor, " drawn"]) -> None:
+        self._places, self._found = places, found
+        # Of those that are new the first wins, whatever the order of the writes: its mark is the
+        # greatest, below all places and above `nowhere`.
+        mark = -1 - torch.arange(len(found), device=found.device, dtype=places.dtype)
+        places.scatter_reduce_(0, found, mark, "amax")
+        self._is_first: Bool[Tensor, " drawn"] = places[found] == mark
+        self.sizes = self._is_first.sum().view(1)
+        """How many are new: what `settle` wants to know."""
+
+    def settle(
+        self, count: int, num_fresh: int
+    ) -> tuple[Int[Tensor, " drawn"], Int[Tensor, " fresh"]]:
+        """Return the place of each, and those that are new; `count` are in the subgraph before."""
+        fresh = self._found[known(self._is_first, num_fresh)]
+        last = count + num_fresh
+        self._places[fresh] = torch.arange(
+            count, last, device=fresh.device, dtype=self._places.dtype
+        )
+        return self._places[self._found].long(), fresh
 
 
-def _without_replacement(
-    degree: Int[Tensor, " rows"], k: int, generator: torch.Generator
-) -> Int[Tensor, "rows k"]:
-    """Pick k different ones of each, every subset equally likely (Bentley and Floyd, 1987)."""
-    picks = degree.new_empty(len(degree), k)
-    for column in range(k):
-        top = degree - k + column
-        number = _below(top + 1, generator)
-        taken = (picks[:, :column] == number[:, None]).any(1)
-        picks[:, column] = torch.where(taken, top, number)
-    return picks
+def nowhere(dtype: torch.dtype) -> int:
+    """Return what stands for a node that is not in the subgraph."""
+    return torch.iinfo(dtype).min
 
 
-def _with_replacement(
-    degree: Int[Tensor, " rows"], k: int, generator: torch.Generator
-) -> Int[Tensor, "rows k"]:
-    """Pick k times one of each."""
-    return _below(degree[:, None].expand(-1, k), generator)
+def known(where: Bool[Tensor, " items"], count: int) -> Int[Tensor, " count"]:
+    """Return where it is true, of which the number is known: without waiting for the device."""
+    return torch.nonzero_static(where, size=count).view(-1)
 
 
-def _below(bound: Int[Tensor, "*shape"], generator: torch.Generator) -> Int[Tensor, "*shape"]:
-    """Return a number from 0 to bound - 1 for each."""
-    unit = torch.rand(bound.shape, generator=generator, device=bound.device, dtype=torch.float64)
-    return (unit * bound).long().minimum(bound - 1)
+def read(sizes: Iterable[Int[Tensor, " sizes"]]) -> list[list[int]]:
+    """Bring numbers to the host: it waits here until the device has come so far."""
+    rows = list(sizes)
+    found: list[list[int]] = torch.stack(rows).tolist() if rows else []
+    return found

@@ -49,8 +49,11 @@ class Sampler(BaseSampler):
         ConfigError: the options contradict each other or the graph.
     """
 
-    threads_allowed: ClassVar[bool] = True
-    """Whether several threads may call `sample` at once."""
+    max_threads: ClassVar[int | None] = None
+    """Threads that may call `sample` at once, ahead of the model: any number, or so many; 0 is for
+    who may be called between the steps alone."""
+    device = torch.device("cpu")
+    """Where subgraphs are made."""
 
     def __init__(
         self,
@@ -78,6 +81,10 @@ class Sampler(BaseSampler):
 
     def _prepare(self) -> None:
         """Make what the backend needs of the options."""
+
+    def colptr(self, kind: EdgeType) -> Tensor:
+        """Return where the edges of each node begin, on the device."""
+        return torch.from_numpy(self.topology.edges[kind].colptr)
 
     @property
     def edge_permutation(self) -> Any:

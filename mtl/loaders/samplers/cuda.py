@@ -1,6 +1,7 @@
 """sampler: neighbours drawn by tensor operations, on a GPU that holds the topology, or a CPU."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -8,20 +9,23 @@ from torch import Tensor
 
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
-from mtl.graphs.topology import Csc
 from mtl.loaders.samplers._inputs import Ids, read_excluded, read_seeds
+from mtl.loaders.samplers._numbers import Numbers
 from mtl.loaders.samplers._output import pack
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._removed import Removed
-from mtl.loaders.samplers._tensors import draw, place
+from mtl.loaders.samplers._resident import Resident, resident
+from mtl.loaders.samplers._tensors import Drawing, Placing, nowhere, read
 from mtl.loaders.samplers.base import Sampler, Subgraph
+from mtl.loaders.transfer import moved
 
 
 class CudaSampler(Sampler):
     """Draw neighbours hop by hop with the operations of PyTorch; `Sampler` says what options mean.
 
-    The topology lies on the device, int32 where the node count allows, and beside it for each node
-    a number of the same type. What is drawn follows from seed and key, and from the kind of device.
+    The topology lies on the device, once for all samplers of it, and beside it for each node a
+    number. What is drawn follows from seed and key, on every device alike. A call waits for the
+    device twice a hop, whatever the number of types: for how many edges and how many nodes.
 
     Where there is a GPU it begins there; `to` moves it.
 
@@ -29,7 +33,7 @@ class CudaSampler(Sampler):
         ConfigError: weights, times or trees are asked for, which this sampler does not know.
     """
 
-    threads_allowed: ClassVar[bool] = False
+    max_threads: ClassVar[int | None] = 1
 
     def _prepare(self) -> None:
         if self.disjoint or self.weighted:
@@ -40,22 +44,31 @@ class CudaSampler(Sampler):
         self.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the topology to a device; draw there from now on."""
+        """Draw on a device from now on; the topology goes there before the first call does."""
         self.device = torch.device(device)
-        self._edges = {kind: self._on_device(csc) for kind, csc in self.topology.edges.items()}
-        self._hidden = {
+        for made in ("_graph", "_hidden"):
+            self.__dict__.pop(made, None)
+        return self
+
+    def warm_up(self, num_threads: int = 1, *, exclude: bool = False) -> None:
+        """Move the topology now; see `Sampler.warm_up`."""
+        assert self._graph
+        assert self._hidden is not None
+
+    def colptr(self, kind: EdgeType) -> Tensor:
+        """Return where the edges of each node begin, on the device."""
+        return self._graph.edges[kind][0]
+
+    @cached_property
+    def _graph(self) -> Resident:
+        return resident(self.topology, self.device)
+
+    @cached_property
+    def _hidden(self) -> dict[EdgeType, Removed]:
+        return {
             kind: Removed.of_bits(bits, len(self.topology.edges[kind].row), self.device)
             for kind, bits in self.hidden.items()
         }
-        self._places = {
-            name: torch.full((number,), -1, dtype=_kind(number), device=self.device)
-            for name, number in self.topology.num_nodes.items()
-        }
-        return self
-
-    def _on_device(self, csc: Csc) -> tuple[Tensor, Tensor]:
-        colptr, row = (torch.from_numpy(part).to(self.device) for part in (csc.colptr, csc.row))
-        return colptr, row
 
     def sample(
         self,
@@ -69,16 +82,20 @@ class CudaSampler(Sampler):
         given = read_seeds(self.topology, seeds)
         excluded = read_excluded(self.topology, exclude)
         self._times(given, time)
-        generator = torch.Generator(self.device)
-        generator.manual_seed(int(begin_state(self.seed, key)[0] >> 1))
-        growth = _Growth(self, given, excluded, generator)
-        try:
-            for hop in range(self.num_hops):
-                growth.hop({kind: hops[hop] for kind, hops in self.fan_outs.items()})
-            return growth.output()
-        finally:
-            for name, found in growth.nodes.items():
-                self._places[name][torch.cat(found).long()] = -1
+        removed = {
+            kind: Removed.both(
+                self._hidden.get(kind), self.hidden.get(kind), excluded.get(kind), self.device
+            )
+            for kind in self.topology.edges
+        }
+        with self._graph.turn:
+            growth = _Growth(self, given, removed, key)
+            try:
+                for hop in range(self.num_hops):
+                    growth.hop({kind: hops[hop] for kind, hops in self.fan_outs.items()})
+                return growth.output()
+            finally:
+                growth.leave()
 
 
 class _Growth:
@@ -88,74 +105,94 @@ class _Growth:
         self,
         sampler: CudaSampler,
         seeds: Mapping[str, Ids],
-        excluded: Mapping[EdgeType, Ids],
-        generator: torch.Generator,
+        removed: Mapping[EdgeType, list[Removed]],
+        key: int,
     ) -> None:
-        self._sampler, self._generator = sampler, generator
-        self._removed = {
-            kind: Removed.both(sampler._hidden.get(kind), excluded.get(kind), sampler.device)
-            for kind in sampler.topology.edges
+        self._sampler, self._removed = sampler, removed
+        self._edges_of, self._places = sampler._graph.edges, sampler._graph.places
+        self._numbers = Numbers(begin_state(sampler.seed, key), sampler.device)
+        self._nodes = {
+            name: [moved(torch.from_numpy(its), sampler.device)] for name, its in seeds.items()
         }
-        self.nodes = {
-            name: [torch.from_numpy(its).to(sampler.device)] for name, its in seeds.items()
-        }
-        """Nodes of each type, by the hop that found them; seeds first."""
         self._count = {name: len(its) for name, its in seeds.items()}
-        self._edges: dict[EdgeType, list[tuple[Tensor, Tensor, Tensor]]]
-        self._edges = {kind: [] for kind in sampler.topology.edges}
-        for name, (its,) in self.nodes.items():
-            place = torch.arange(len(its), device=its.device, dtype=sampler._places[name].dtype)
-            sampler._places[name].scatter_reduce_(0, its, place, "amin", include_self=False)
+        self._drawn: dict[EdgeType, list[tuple[Tensor, Tensor, Tensor]]]
+        self._drawn = {kind: [] for kind in self._edges_of}
+        for name, (its,) in self._nodes.items():
+            place = torch.arange(len(its), device=its.device, dtype=self._places[name].dtype)
+            self._places[name].scatter_reduce_(0, its, place, "amin", include_self=False)
 
     def hop(self, num_neighbors: Mapping[EdgeType, int]) -> None:
         """Draw neighbours of the nodes that the hop before found."""
-        frontier = {name: its[-1] for name, its in self.nodes.items()}
-        found: dict[str, list[Tensor]] = {name: [] for name in self.nodes}
-        for kind, k in num_neighbors.items():
-            colptr, row = self._sampler._edges[kind]
-            nodes = frontier[kind[2]].long()
-            counts, edges = draw(
-                colptr,
-                nodes,
+        edges = self._draw(num_neighbors)
+        kinds: dict[str, list[EdgeType]] = {name: [] for name in self._nodes}
+        for kind, (_, drawn) in edges.items():
+            if len(drawn):
+                kinds[kind[0]].append(kind)
+        placings = {
+            name: Placing(
+                self._places[name],
+                torch.cat([self._edges_of[kind][1][edges[kind][1]].long() for kind in its]),
+            )
+            for name, its in kinds.items()
+            if its
+        }
+        fresh = dict(zip(placings, read(p.sizes for p in placings.values()), strict=True))
+        positions = {kind: edges[kind][1][:0] for kind in edges}
+        for name, its in kinds.items():
+            found = self._nodes[name][0][:0]
+            if its:
+                placed, found = placings[name].settle(self._count[name], *fresh[name])
+                parts = torch.split(placed, [len(edges[kind][1]) for kind in its])
+                positions |= dict(zip(its, parts, strict=True))
+                self._count[name] += len(found)
+            self._nodes[name].append(found)
+        for kind, (counts, drawn) in edges.items():
+            self._drawn[kind].append((counts, drawn, positions[kind]))
+
+    def _draw(self, num_neighbors: Mapping[EdgeType, int]) -> dict[EdgeType, tuple[Tensor, Tensor]]:
+        """Return of each type how many edges each node gets, and which."""
+        drawings = {
+            kind: Drawing(
+                self._edges_of[kind][0],
+                self._nodes[kind[2]][-1],
                 k,
                 self._removed[kind],
-                self._generator,
                 replace=self._sampler.replace,
             )
-            sources = row[edges].long()
-            positions, fresh = place(self._sampler._places[kind[0]], sources, self._count[kind[0]])
-            self._count[kind[0]] += len(fresh)
-            found[kind[0]].append(fresh)
-            self._edges[kind].append((counts, edges, positions))
-        for name, its in self.nodes.items():
-            nothing = its[0][:0]
-            its.append(torch.cat([nothing, *found[name]]))
+            for kind, k in num_neighbors.items()
+        }
+        sizes = read(drawing.sizes for drawing in drawings.values())
+        return {
+            kind: (drawing.counts, drawing.edges(self._numbers, *size))
+            for (kind, drawing), size in zip(drawings.items(), sizes, strict=True)
+        }
 
     def output(self) -> Subgraph:
         """Return it in PyG's contract."""
         parts: dict[str, dict[Any, Any]] = {
-            "node": {name: torch.cat(its) for name, its in self.nodes.items()},
+            "node": {name: torch.cat(its) for name, its in self._nodes.items()},
             "row": {},
             "col": {},
             "edge": {},
-            "num_sampled_nodes": {n: [len(hop) for hop in its] for n, its in self.nodes.items()},
+            "num_sampled_nodes": {n: [len(hop) for hop in its] for n, its in self._nodes.items()},
             "num_sampled_edges": {},
         }
         colptr = {}
         nothing = torch.empty(0, dtype=torch.long, device=self._sampler.device)
-        for kind, hops in self._edges.items():
+        for kind, hops in self._drawn.items():
             counts, edge, row = (torch.cat([nothing, *part]) for part in _columns(hops))
             parts["row"][kind], parts["edge"][kind] = row, edge
-            numbers = torch.arange(len(counts), device=counts.device)
-            parts["col"][kind] = torch.repeat_interleave(numbers, counts, output_size=len(edge))
+            parts["col"][kind] = torch.repeat_interleave(counts, output_size=len(edge))
             parts["num_sampled_edges"][kind] = [len(its) for _, its, _ in hops]
             colptr[kind] = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return pack(parts, colptr, heterogeneous=self._sampler.topology.is_heterogeneous)
 
+    def leave(self) -> None:
+        """Clear the places for the next call."""
+        for name, found in self._nodes.items():
+            places = self._places[name]
+            places.index_fill_(0, torch.cat(found), nowhere(places.dtype))
+
 
 def _columns(hops: list[tuple[Tensor, Tensor, Tensor]]) -> list[tuple[Tensor, ...]]:
     return list(zip(*hops, strict=True)) if hops else [(), (), ()]
-
-
-def _kind(number: int) -> torch.dtype:
-    return torch.int32 if number < 2**31 else torch.int64

@@ -30,7 +30,7 @@ class PyGSampler(Sampler):
         ConfigError: neither library is installed, or the one there is cannot do what is asked.
     """
 
-    threads_allowed: ClassVar[bool] = False
+    max_threads: ClassVar[int | None] = 0
 
     def _prepare(self) -> None:
         if not (installed.WITH_PYG_LIB or installed.WITH_TORCH_SPARSE):

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,5 +49,6 @@ def test_degrees_do_not_count_what_is_hidden(data):
     bits = bits_of(colptr[-1], never) if data.draw(st.booleans()) else None
     gone = set(now.tolist()) | (set() if bits is None else set(never.tolist()))
     left = [sum(e not in gone for e in range(a, b)) for a, b in pairwise(colptr)]
-    nodes = np.arange(len(degrees))[::-1]
-    assert VisibleDegrees(csc, bits).of(nodes, now).tolist() == left[::-1]
+    nodes = torch.arange(len(degrees)).flip(0)
+    degrees_of = VisibleDegrees(csc, bits, torch.from_numpy(colptr)).of
+    assert degrees_of(nodes, now).tolist() == left[::-1]

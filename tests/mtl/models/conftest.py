@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Data, HeteroData
 
 from mtl.graphs.topology import Csc, Topology
-from mtl.loaders.microbatch import listed_destinations
+from mtl.loaders.listed import all_listed, listed_by_type
 from mtl.loaders.samplers.numba import NumbaSampler
 from mtl.models.neighborhood import Edges, Hop
 
@@ -89,7 +89,7 @@ def neighborhood(graph: Data) -> Neighborhood:
             node_type=NODE,
             edge_type=EDGE,
         )
-        listed = listed_destinations(out.colptr, out.num_sampled_nodes, compact=False)
+        listed = all_listed(out.colptr, out.num_sampled_nodes)
         batch.listed, batch.colptr, batch.num_listed = listed
         return batch
 
@@ -115,13 +115,12 @@ def hetero_neighborhood(hetero_graph: HeteroData) -> HeteroNeighborhood:
         for kind, nodes in out.node.items():
             batch[kind].x = hetero_graph[kind].x[nodes]
             batch[kind].num_sampled_nodes = out.num_sampled_nodes[kind]
-        for kind, colptr in out.colptr.items():
-            store, reached = batch[kind], out.num_sampled_nodes[kind[2]]
+        for kind, listed in listed_by_type(out.colptr, out.num_sampled_nodes).items():
+            store = batch[kind]
             store.edge_index = torch.stack([out.row[kind], out.col[kind]])
             if kind in NUM_EDGE_FEATURES:
                 store.edge_attr = hetero_graph[kind].edge_attr[out.edge[kind]]
             store.num_sampled_edges = out.num_sampled_edges[kind]
-            listed = listed_destinations(colptr, reached, compact=True)
             store.listed, store.colptr, store.num_listed = listed
         return batch
 

@@ -12,6 +12,7 @@ from torch_geometric import typing as installed
 
 from mtl.errors import ConfigError
 from mtl.graphs.topology import Topology
+from mtl.loaders.samplers.cuda import CudaSampler
 from mtl.loaders.samplers.numba import NumbaSampler
 from mtl.loaders.samplers.pyg import PyGSampler
 
@@ -179,6 +180,6 @@ def test_without_a_library_the_error_says_what_to_install(homogeneous, monkeypat
         PyGSampler(homogeneous(0), [1])
 
 
-def test_threads_are_for_the_numba_sampler_alone():
-    assert NumbaSampler.threads_allowed
-    assert not PyGSampler.threads_allowed
+def test_several_threads_are_for_the_numba_sampler_alone():
+    assert NumbaSampler.max_threads is None
+    assert (CudaSampler.max_threads, PyGSampler.max_threads) == (1, 0)
