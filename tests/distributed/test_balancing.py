@@ -178,6 +178,7 @@ def test_a_task_that_explodes_or_fails_on_one_process_leaves_all_with_the_same_n
 
 
 @pytest.mark.soak
-def test_the_whole_grid_makes_the_steps_of_one_process(tmp_path, run_worker) -> None:
-    folder = written(described(full()), tmp_path)
-    check(run_worker(folder, 1, 2, 4, timeout=7200), list(full()))
+@pytest.mark.parametrize("method", Balancing.types())
+def test_the_whole_grid_makes_the_steps_of_one_process(method, tmp_path, run_worker) -> None:
+    cases = {name: tree for name, tree in full().items() if name.split("-")[0] == method}
+    check(run_worker(written(described(cases), tmp_path), 1, 2, 4, timeout=3600), list(cases))
