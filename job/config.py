@@ -76,6 +76,10 @@ class Train(Options):
     """Passes over all training seeds."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """auto: bf16 where the hardware has it, else fp32. fp64 is for proofs and tests."""
+    compression: Literal["none", "bf16"] = "none"
+    """Of the gradients that processes exchange: bf16 halves the bytes, where the network is what a
+    step waits for (`time/communication`). Sums are rounded to 8 bits then: all processes still hold
+    the same weights, but another number of processes no longer gives the same numbers."""
     on_nonfinite: Literal["stop", "skip_step", "skip_task"] = "stop"
     """What to do where a loss or a gradient is infinite or no number, on all processes alike: stop
     with exit code 76, leave the step out, or leave the tasks out that it comes from for that step.
@@ -279,6 +283,11 @@ def _check(config: JobConfig) -> list[str]:
                 "letters, digits and _, and no word that torch.nn.ModuleDict has taken, such as "
                 "type, keys or train"
             )
+    if config.train.precision == "fp64" and config.train.compression != "none":
+        mistakes.append(
+            f"train.compression: {config.train.compression} rounds what train.precision: fp64 is "
+            "there to keep; take none"
+        )
     if evaluate.select != "mean_gain" and evaluate.select.split("/")[0] not in config.tasks:
         mistakes.append(
             f"evaluate.select: expected mean_gain or TASK/METRIC with TASK one of "

@@ -15,6 +15,7 @@ from job.evaluation import Evaluation
 from job.hardware import choose_precision, peak_memory
 from job.initial import freeze
 from job.optim import build_optimizer
+from job.placement import place
 from job.rundir import resolve
 from job.runtime import NonFiniteError, Runtime
 from job.step import Stepper, warm_up
@@ -54,6 +55,9 @@ def build(job: Job) -> Iterator[Finding]:
     precision = choose_precision(options.precision, on_gpu=torch.cuda.is_available())
     yield Finding("{} ({})".format(*precision), what="precision")
     runtime = Runtime(options.precision, None, config.loader.num_threads)
+    config, why = place(config, store, runtime)
+    if why:
+        yield Finding(why, what="sampler")
     seed, encoder = config.run.seed, config.model.encoder
     stream = build_stream(
         replace(config.loader, num_threads=runtime.threads.loader),
@@ -63,12 +67,14 @@ def build(job: Job) -> Iterator[Finding]:
         seed=seed,
         dtype=runtime.feature_dtype,
         edge_features=encoder.reads_edge_features,
+        device=runtime.device,
     )
     torch.manual_seed(seed)
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)
     module = build_model(config.model, store, tasks, edge_types)
     freeze(module, config.model.freeze)
-    model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
+    optimizer = build_optimizer(config.optim, module, runtime.device)
+    model, optimizer = runtime.prepare(module, optimizer)
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
     policy = options.on_nonfinite
     stepper = Stepper(model, tasks, config.balancing, runtime, stream, seed, policy)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from job.runtime import Runtime
+from job.transfer import send
 from mtl.errors import ConfigError
 from mtl.models.multitask import MultiTaskModel
 
@@ -54,7 +55,7 @@ class AtRepresentation:
             return
         rows = [self._row(losses[task], read) for task in chosen]
         self._sum = self._sum.to(read[0].device)
-        place = torch.tensor(chosen, device=read[0].device)
+        place = send(torch.tensor(chosen), read[0].device)
         for parts in zip(*rows, strict=True):
             matrix = torch.stack(parts)
             product = (matrix @ matrix.T).double() / self._scale**2

@@ -13,6 +13,7 @@ from job.initial import begin_with, freeze
 from job.meter import Meter
 from job.nonfinite import BrokenStepError
 from job.optim import build_optimizer, learning_rate
+from job.placement import placed
 from job.rundir import as_recorded
 from job.runtime import Runtime
 from job.state import TrainState
@@ -52,9 +53,10 @@ class Again:
 
     def __init__(self, config: JobConfig, runtime: Runtime) -> None:
         self.config, self.runtime = as_recorded(config), runtime
-        config, seed = self.config, config.run.seed
+        seed = config.run.seed
         with ConversionProgress() as report:
             self.store = store = open_graph(config.graph, report)
+        self.config = config = placed(self.config, store, runtime)
         check_graph(config.run.dir, store.fingerprint)
         self.tasks = bind_tasks(config.tasks, store)
         loader = replace(config.loader, num_threads=runtime.threads.loader)
@@ -66,12 +68,13 @@ class Again:
             seed=seed,
             dtype=runtime.feature_dtype,
             edge_features=config.model.encoder.reads_edge_features,
+            device=runtime.device,
         )
         torch.manual_seed(seed)
         edge_types = message_types(loader.num_neighbors, store.edge_types)
         self.module = build_model(config.model, store, self.tasks, edge_types)
         freeze(self.module, config.model.freeze)
-        optimizer = build_optimizer(config.optim, self.module)
+        optimizer = build_optimizer(config.optim, self.module, runtime.device)
         self.model, self.optimizer = runtime.prepare(self.module, optimizer)
         warm_up(self.model, self.stream.loader([None]).to(runtime.device), runtime)
         policy = config.train.on_nonfinite

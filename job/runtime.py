@@ -18,7 +18,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
 
 from job import lock
 from job.hardware import (
@@ -38,6 +38,8 @@ from mtl.errors import UserError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from torch.distributed import GradBucket  # type: ignore[attr-defined]
+    from torch.futures import Future
 
     from mtl.collective import Exchange
 
@@ -118,6 +120,7 @@ class Runtime:
         precision: `train.precision`.
         run_dir: taken for this job alone, and told how it ended; None where nothing is written.
         loader_threads: `loader.num_threads`.
+        compression: `train.compression`.
 
     Raises:
         ConfigError: more processes than GPUs, or a precision that the device does not have.
@@ -129,6 +132,7 @@ class Runtime:
         precision: Precision = "auto",
         run_dir: Path | None = None,
         loader_threads: int | Literal["auto"] = "auto",
+        compression: Literal["none", "bf16"] = "none",
     ) -> None:
         import torch
         from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -152,6 +156,7 @@ class Runtime:
         )
         assert self._accelerator.num_processes == int(os.environ.get("WORLD_SIZE", "1"))
         _kept.append(torch.distributed.group.WORLD)  # None where there is one process
+        self._compression = compression
         self.rank: int = self._accelerator.process_index
         self.world_size: int = self._accelerator.num_processes
         self.local_rank: int = self._accelerator.local_process_index
@@ -282,6 +287,9 @@ class Runtime:
     def prepare(self, model: nn.Module, optimizer: Any) -> tuple[nn.Module, Any]:
         """Return model and optimizer for this device, precision and number of processes."""
         model, optimizer = self._accelerator.prepare(model.to(self.dtype), optimizer)
+        if self._compression == "bf16" and self.world_size > 1:
+            hook = cast(Callable[..., object], model.register_comm_hook)
+            hook(None, lambda _, bucket: _mean_in_bf16(bucket))
         return model, optimizer
 
     def prepare_evaluation(self, model: nn.Module) -> nn.Module:
@@ -429,6 +437,17 @@ class Channel:
         received = rows.new_empty(sum(receive), *rows.shape[1:])
         all_to_all_single(received, rows.contiguous(), receive, send, group=self._group)
         return received
+
+
+def _mean_in_bf16(bucket: GradBucket) -> Future[Tensor]:
+    """Exchange a bucket of gradients in bfloat16; torch's own hook refuses processes on CPUs."""
+    import torch
+    from torch.distributed import all_reduce, get_world_size
+
+    gradient = bucket.buffer()
+    rounded = gradient.to(torch.bfloat16).div_(get_world_size())
+    mean: Future[Tensor] = all_reduce(rounded, async_op=True).get_future()
+    return mean.then(lambda done: gradient.copy_(done.value()[0]))
 
 
 def _end_on_signals() -> None:

@@ -138,7 +138,8 @@ class TrainState:
             values.setdefault(index[name], {})[moment] = tensor
         current = self.optimizer.state_dict()["param_groups"]
         groups = [
-            {**saved, "params": group["params"]}
+            # how the update is computed belongs to the device, not to what was saved
+            {**saved, "params": group["params"], "fused": group["fused"]}
             for saved, group in zip(param_groups, current, strict=True)
         ]
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})

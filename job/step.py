@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from job.agreement import Agreement, Policy
 from job.gramian import AtParameters, AtRepresentation, Gradients, kept_bytes
 from job.runtime import Runtime
+from job.transfer import send
 from mtl.balancing import Balancing, Facts, OnGramian, TwoPhase
 from mtl.errors import ConfigError
 from mtl.loaders.stream import Stream
@@ -79,6 +80,8 @@ class Stepper:
         self._tasks = dict(sorted(tasks.items()))  # what is remembered must not know their order
         self._places = [list(self._tasks).index(name) for name in tasks]
         self._task_weights = [task.task.weight for task in self._tasks.values()]
+        numbers = torch.tensor(self._task_weights, dtype=torch.float64)
+        self._factors = send(numbers, runtime.device)
         self.balancer = balancing.build(list(self._tasks))
         self.agreement = Agreement(list(self._tasks), runtime, policy)
         self.keeps = True
@@ -160,7 +163,8 @@ class Stepper:
     def _in_one(self, batches: Iterable[Data], gradients: Gradients | None) -> Iterator[Computed]:
         """Descend with weights that are known before; yield the microbatches."""
         task_weights, total = self.balancer.weights(self._facts), self._zeros()
-        for batch, made in self._descents(map(self._moved, batches), task_weights, gradients):
+        there = send(task_weights, self._runtime.device)
+        for batch, made in self._descents(map(self._moved, batches), there, gradients):
             total += self._sum_of(made)
             self.agreement.recent.add(batch.number, made.detached())
             yield batch, self._told(made)
@@ -186,6 +190,7 @@ class Stepper:
         if self.agreement.finite:
             task_weights = self.balancer.weights(self._facts)
         self.agreement.look(self._facts, task_weights)
+        task_weights = send(task_weights, self._runtime.device)
         if self.keeps:
             self._descend(torch.stack([self._combined(made, task_weights) for made in kept]).sum())
             yield from zip(done, map(self._told, kept), strict=True)
@@ -249,7 +254,7 @@ class Stepper:
         return (weighted * task_weights.to(weighted)).sum()
 
     def _weighted(self, losses: Losses) -> Losses:
-        return losses * losses.new_tensor(self._task_weights)
+        return losses * self._factors.to(losses.dtype)
 
     def _sum_of(self, made: Made) -> Losses:
         """Return what a microbatch adds to the losses of the step."""
@@ -257,7 +262,7 @@ class Stepper:
 
     def _told(self, made: Made) -> Losses:
         """Return the losses in the order of the configuration, without `weight`."""
-        return made.detached()[self._places]
+        return torch.stack([made.losses[place].detach() for place in self._places])
 
     def _zeros(self) -> Losses:
         return torch.zeros(len(self._tasks), dtype=torch.float64, device=self._runtime.device)

@@ -31,7 +31,8 @@ def main(argv: list[str]) -> None:
     if wanted is not None:
         replay(config, wanted)
         return
-    with Runtime(config.train.precision, config.run.dir, config.loader.num_threads) as runtime:
+    options, threads = config.train, config.loader.num_threads
+    with Runtime(options.precision, config.run.dir, threads, options.compression) as runtime:
         train(config, runtime)
 
 
@@ -50,6 +51,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.initial import begin_with, freeze
     from job.meter import Meter
     from job.optim import build_optimizer, learning_rate
+    from job.placement import placed
     from job.plan import describe_parameters, describe_plan, num_parameters
     from job.profiling import profiled
     from job.replicas import check_replicas
@@ -69,6 +71,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
     share_out(store, config.graph, runtime)
+    config = placed(config, store, runtime)
     tasks = bind_tasks(config.tasks, store)
     loader = replace(config.loader, num_threads=runtime.threads.loader)
     stream = build_stream(
@@ -79,6 +82,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         seed=seed,
         dtype=runtime.feature_dtype,
         edge_features=config.model.encoder.reads_edge_features,
+        device=runtime.device,
     )
     evaluation = Evaluation(config, store, tasks, runtime)
     torch.manual_seed(seed)
@@ -86,7 +90,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     module = build_model(config.model, store, tasks, edge_types)
     freeze(module, config.model.freeze)
     keep_freed_memory()  # from here on: what the start needed for a moment has gone back
-    model, optimizer = runtime.prepare(module, build_optimizer(config.optim, module))
+    optimizer = build_optimizer(config.optim, module, runtime.device)
+    model, optimizer = runtime.prepare(module, optimizer)
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)
 
     order, policy = stream.order, config.train.on_nonfinite

@@ -3,6 +3,9 @@
 `embedding_bag` reads the rows of the sources straight into the sum of each destination. Measured on
 620 k edges, 100 features, 2 cores: 31 ms in float32 and 9 ms in bfloat16 (summed in float32), where
 sparse CSR products take 55 ms and know no bfloat16, and gathering messages takes 311 ms.
+
+So does its CUDA kernel: a thread for each destination and column adds up in float32, in the order
+of the edges, with int32 indices as they are. Nothing here asks the device for a number.
 """
 
 from typing import Any
@@ -44,11 +47,13 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         weight, colptr, row = ctx.saved_tensors
-        by_source = torch.argsort(row, stable=True)
-        destination = torch.repeat_interleave(colptr.diff())[by_source].to(row.dtype)
-        counts = torch.bincount(row, minlength=ctx.num_sources)
-        rowptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(row.dtype)
-        return _product(rowptr, destination, weight[by_source], grad), None, None, None
+        source, by_source = torch.sort(row, stable=True)
+        destination = torch.repeat_interleave(colptr.diff(), output_size=len(row))[by_source]
+        rowptr = torch._convert_indices_from_coo_to_csr(
+            source, ctx.num_sources, out_int32=row.dtype == torch.int32
+        )
+        grad = _product(rowptr, destination.to(row.dtype), weight[by_source], grad)
+        return grad, None, None, None
 
 
 def _product(pointer: Tensor, index: Tensor, weight: Tensor, x: Tensor) -> Tensor:

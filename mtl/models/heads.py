@@ -117,7 +117,7 @@ class GraphHead(Around):
         x, sizes = seeds[self.node_type], extra.diff()
         exact = sizes.clamp(min=1).to(torch.promote_types(x.dtype, torch.float32))
         share = exact.reciprocal() if self.pool == "mean" else torch.ones_like(exact)
-        weight = torch.repeat_interleave(share, sizes)
+        weight = torch.repeat_interleave(share, sizes, output_size=len(rows))
         return super().forward(weighted_sum(x, weight, extra, rows))
 
 

@@ -34,13 +34,14 @@ class Edges:
     @property
     def destination(self) -> Int[Tensor, " edges"]:
         """The destination of each edge."""
-        col = torch.repeat_interleave(self.colptr.diff())
+        col = torch.repeat_interleave(self.colptr.diff(), output_size=len(self.row))
         return col if self.listed is None else self.listed[col]
 
     def mean(self, dtype: torch.dtype) -> Float[Tensor, " edges"]:
         """Return the weight of each edge that makes a sum a mean."""
         degree = self.colptr.diff()
-        return torch.repeat_interleave(degree.clamp(min=1).to(dtype).reciprocal(), degree)
+        share = degree.clamp(min=1).to(dtype).reciprocal()
+        return torch.repeat_interleave(share, degree, output_size=len(self.row))
 
     def add(
         self, total: Float[Tensor, "destinations ..."], rows: Float[Tensor, "listed ..."]

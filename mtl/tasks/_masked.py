@@ -76,7 +76,7 @@ class BoundMasked(BoundTask):
         if self.task.loss == "sce":
             cosine = F.cosine_similarity(prediction, target.to(prediction), dim=1)
             return (1 - cosine).clamp(min=0).pow(self.task.gamma).sum()
-        error = (prediction - target.to(prediction)) / self.statistics.scale.to(prediction)
+        error = (prediction - target.to(prediction)) / self.statistics_as(prediction).scale
         return error.square().mean(1).sum()
 
     def scores(self, prediction: Float[Tensor, "seeds features"]) -> Tensor:

@@ -58,6 +58,18 @@ class BoundTask(ABC):
     def statistics(self) -> Statistics:
         """What the training split says before any feature is read."""
 
+    @cached_property
+    def _copies(self) -> dict[tuple[torch.device, torch.dtype], Statistics]:
+        return {}
+
+    def statistics_as(self, like: Tensor) -> Statistics:
+        """Return the statistics in the type of a tensor, on its device: copied there once."""
+        kind = like.device, like.dtype
+        if kind not in self._copies:
+            moved = (None if part is None else part.to(like) for part in self.statistics)
+            self._copies[kind] = Statistics(*moved)  # type: ignore[arg-type]
+        return self._copies[kind]
+
     @property
     def masks(self) -> bool:
         """Whether the model must not see the features of the seeds."""
@@ -159,7 +171,7 @@ class BoundLabel(BoundTask):
         self, prediction: Float[Tensor, "seeds outputs"], target: Shaped[Tensor, "seeds ..."]
     ) -> Float[Tensor, ""]:
         """Return the sum of the task's losses."""
-        return self.task.loss_sum(prediction, target, self.statistics)
+        return self.task.loss_sum(prediction, target, self.statistics_as(prediction))
 
     def scores(self, prediction: Float[Tensor, "seeds outputs"]) -> Float[Tensor, "seeds ..."]:
         """Return probabilities, or values in the user's units."""

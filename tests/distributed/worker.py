@@ -49,7 +49,8 @@ def run_case(case: dict[str, Any], runtime: Runtime) -> dict[str, np.ndarray]:
     )
     torch.manual_seed(0)
     model = build_model(config.model, store, tasks)
-    model, optimizer = runtime.prepare(model, build_optimizer(config.optim, model))
+    optimizer = build_optimizer(config.optim, model, runtime.device)
+    model, optimizer = runtime.prepare(model, optimizer)
     warm_up(model, stream.loader([None]), runtime)
     policy, seed = config.train.on_nonfinite, config.run.seed
     stepper = Stepper(model, tasks, config.balancing, runtime, stream, seed, policy)

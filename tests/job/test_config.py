@@ -21,6 +21,7 @@ MISTAKES = {
     "train.epochs=1.5": r"train\.epochs: .*valid integer, found 1\.5",
     "train.epochs=true": r"train\.epochs: .*found True",
     "train.precision=fp8": r"train\.precision: .*'fp16'.*found 'fp8'",
+    "train={epochs: 1, precision: fp64, compression: bf16}": r"train\.compression: bf16 rounds",
     "run.seed='3'": r"run\.seed: .*valid integer, found '3'",
     "run=null": r"run: .*found None",
     "model.sharing.type=hart": r"model\.sharing: unknown type 'hart'; did you mean 'hard'\?.*mimo",

@@ -93,9 +93,10 @@ class GatConvolution(nn.Module):
         own = sources[:count] if source == target else x[target].first(count).dense()
         ends, features = self._edges(edge_type, hop)
         num_tasks = sources.shape[1] if sources.dim() == 3 else 1
-        offset = torch.arange(num_tasks, device=ends.device).view(1, -1, 1)
-        steps = ends.new_tensor([[len(sources)], [count]]).view(2, 1, 1)
-        disjoint = (ends.unsqueeze(1) + offset * steps).flatten(1)
+        task = torch.arange(num_tasks, device=ends.device).unsqueeze(1)
+        sizes = (len(sources), count)
+        copies = [end + task * size for end, size in zip(ends, sizes, strict=True)]
+        disjoint = torch.stack(copies).flatten(1)
         if features is not None:
             features = features.to(sources.dtype).repeat(num_tasks, 1)
         out: Tensor = self.attention[key(edge_type)](

@@ -113,7 +113,7 @@ def aggregated(
     The first three shift with it, the deviation does not: no edge needs to read its destination.
     """
     degree = edges.colptr.diff()
-    index = torch.repeat_interleave(degree)
+    index = torch.repeat_interleave(degree, output_size=len(messages))
     weight = edges.mean(torch.promote_types(messages.dtype, torch.float32))
     mean = summed(messages, edges, weight)
     variance = summed((messages - gathered(mean, index)).square(), edges, weight)

@@ -69,8 +69,9 @@ class SoftmaxGate(Gate):
     ) -> Float[Tensor, "nodes dim"]:
         """Return the weighted sum of the outputs that are choices."""
         logits = x.through(self.linear)
-        absent = [choice not in outputs for choice in self.choices]
-        if any(absent):
-            logits = logits.masked_fill(torch.tensor(absent, device=logits.device), -torch.inf)
+        absent = [i for i, choice in enumerate(self.choices) if choice not in outputs]
+        logits = logits.clone() if absent else logits
+        for i in absent:  # by number: a mask would have to be sent to the device
+            logits[:, i] = -torch.inf
         weights = torch.softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
         return self.mix(weights, outputs, num_seeds)
