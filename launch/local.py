@@ -34,6 +34,8 @@ def main(argv: list[str], script: Path = TRAIN) -> int:
         "OMP_NUM_THREADS": str(max(1, count_cores() // nproc)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SHUTDOWN_SECONDS),
     }
+    if options.nnodes > 1:  # or a machine that is lost and replaced can never join the others
+        environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     environment = {name: os.environ.get(name, value) for name, value in environment.items()}
     if options.dry_run:
         settings = [f"{name}={value}" for name, value in environment.items()]
@@ -63,6 +65,11 @@ def torchrun(options: Namespace, nproc: int) -> list[str]:
     if not endpoint:
         # by number: a machine that cannot resolve its own name would wait for ever
         endpoint, address, backend = f"{LOOPBACK}:0", address or LOOPBACK, "c10d"
+    if options.nnodes > 1 and backend == "c10d" and options.node_rank is None:
+        raise ConfigError(
+            "--node-rank: missing; it is the number of this machine, 0 on the one that "
+            "--rdzv-endpoint names"
+        )
     if backend == "static" and options.max_restarts:
         raise ConfigError(
             f"--max-restarts {options.max_restarts}: machines that meet by --rdzv-backend static "
@@ -97,7 +104,7 @@ def parser() -> Parser:
     add = several.add_argument
     add("--nnodes", type=positive, default=environ.get("PET_NNODES", "1"), metavar="N")
     add("--node-rank", type=natural, default=environ.get("PET_NODE_RANK"), metavar="N",
-        help="of this machine; with c10d, 0 is the one that --rdzv-endpoint names")  # fmt: skip
+        help="of this machine; 0 is the one that --rdzv-endpoint names")  # fmt: skip
     add("--rdzv-backend", choices=["c10d", "static"], default=environ.get("PET_RDZV_BACKEND"))
     add("--rdzv-endpoint", default=environ.get("PET_RDZV_ENDPOINT"), metavar="HOST:PORT")
     add("--rdzv-id", default=environ.get("PET_RDZV_ID", "graphmtl"), metavar="NAME")

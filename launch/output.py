@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import selectors
+import sys
 import termios
 import threading
 import tty
@@ -22,6 +23,12 @@ STDOUT, STDERR = 1, 2
 CHUNK_BYTES = 1 << 16  # all that a pipe holds
 CLEAR_LINE = b"\r\x1b[2K"
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78]")
+
+
+def say(message: str) -> None:
+    """Tell people what the launcher does."""
+    for line in message.splitlines():
+        print(f"launch: {line}", file=sys.stderr, flush=True)
 
 
 class Output(LogsSpecs):

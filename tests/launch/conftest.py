@@ -35,11 +35,13 @@ sys.exit(exit_code(partial(main, sys.argv[2:], Path(sys.argv[1]))))
 SUPERVISE = """\
 import os, sys
 from pathlib import Path
-import launch.elastic
+import launch.meeting
+import launch.restarts
 from launch.elastic import supervise
 from launch.local import parser, torchrun
-launch.elastic.LONGEST_PAUSE_SECONDS = float(os.environ.get("LONGEST_PAUSE", "0.1"))
-launch.elastic.MEET_PAUSE_SECONDS = 0.2
+launch.restarts.LONGEST_PAUSE_SECONDS = float(os.environ.get("LONGEST_PAUSE", "0.1"))
+launch.meeting.LOOK_SECONDS = launch.restarts.FOLLOW_SECONDS = 0.1
+launch.meeting.GRACE_SECONDS = launch.meeting.LINGER_SECONDS = 0.5
 options = parser().parse_args(sys.argv[2:])
 command = [*torchrun(options, options.nproc), sys.argv[1]]
 sys.exit(supervise(command, Path("run"), options.max_restarts))

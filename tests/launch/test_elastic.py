@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.elastic import SAME_ENDINGS, pause_seconds
+from launch.restarts import SAME_ENDINGS, pause_seconds
 
 KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 COUNT = "open('starts', 'a').write('x')\n"

@@ -74,6 +74,17 @@ def test_one_machine_of_a_cluster_does_not_ask_for_its_own_name(dry_run, monkeyp
     assert "--rdzv-endpoint=127.0.0.1:0" in dry_run("--max-restarts", "3")
 
 
+def test_a_machine_without_a_number_is_refused(dry_run):
+    with pytest.raises(ConfigError, match="--node-rank: missing"):
+        dry_run(*TWO_NODES)
+
+
+def test_a_lost_machine_of_several_can_be_replaced(dry_run, monkeypatch):
+    monkeypatch.delenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", raising=False)
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in dry_run(*TWO_NODES, "--node-rank", "1")
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" not in dry_run("--nproc", "2")
+
+
 def test_restarts_are_refused_where_machines_meet_once(dry_run):
     with pytest.raises(ConfigError, match="cannot meet twice"):
         dry_run(*TWO_NODES, "--rdzv-backend", "static", "--max-restarts", "1")

@@ -17,8 +17,9 @@ def machines(supervise, monkeypatch):
         place = f"127.0.0.1:{free.getsockname()[1]}"
     options = ["--nproc", "1", "--nnodes", "2", "--max-restarts", "2", "--local-addr", "127.0.0.1"]
 
-    def machine(script: str, node: int):
-        return supervise(script, *options, "--rdzv-endpoint", place, "--node-rank", str(node))
+    def machine(script: str, node: int, *more: str):
+        where = ["--rdzv-endpoint", place, "--node-rank", str(node)]
+        return supervise(script, *options, *where, *more)
 
     return machine
 
@@ -86,3 +87,49 @@ def test_a_machine_that_is_lost_comes_back_and_meets_the_others(
     nodes[lost] = machines(script, lost)
     endings = [node.end() for node in nodes]
     assert [code for code, _, _ in endings] == [0, 0], endings
+
+
+GIVES_UP = """\
+if rank == '{lost}':
+    while not Path('{sign}').exists():
+        time.sleep(0.02)
+    sys.exit(65)
+"""
+AT_WORK = "time.sleep(600)"
+WAITS_FOR_THE_OTHER = "Path('left').touch(); sys.exit(79)"
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize(
+    ("sign", "does"), [(".", AT_WORK), ("left", WAITS_FOR_THE_OTHER)], ids=["at work", "waiting"]
+)
+def test_a_machine_that_gives_up_ends_the_others_with_its_code(machines, lost, sign, does):
+    script = FAIL_ONCE + GIVES_UP.format(lost=lost, sign=sign) + does
+    nodes = [machines(script, node) for node in (0, 1)]
+    endings = [node.end() for node in nodes]
+    assert [code for code, _, _ in endings] == [65, 65], endings
+    assert f"{socket.gethostname()} gave up with exit code 65 (data)" in endings[1 - lost][2]
+
+
+def test_the_first_machine_counts_the_starts_of_all(machines, tmp_path):
+    script = FAIL_ONCE + "open(f'starts.{rank}', 'a').write('x')\nsys.exit(79)"
+    nodes = [machines(script, 0), machines(script, 1, "--max-restarts", "1")]
+    assert [node.end()[0] for node in nodes] == [79, 79]
+    assert [(tmp_path / f"starts.{rank}").read_text() for rank in (0, 1)] == ["xxx", "xxx"]
+
+
+def test_a_machine_that_waits_for_the_first_one_hears_a_signal(machines, wait_until):
+    alone = machines("", 1)
+    wait_until(lambda: "waiting for the first machine" in alone.said)
+    alone.kill(signal.SIGTERM)
+    assert alone.end()[0] == 143
+
+
+def test_a_port_that_is_taken_is_named(machines):
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, said = machines("", 0, "--rdzv-endpoint", f"127.0.0.1:{port}").end()
+    assert f"--rdzv-endpoint: port {port} cannot be opened" in said
+    assert code == 1  # the command line makes 64 of it
