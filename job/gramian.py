@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from job.runtime import Runtime
-from job.transfer import send
 from mtl.errors import ConfigError
+from mtl.loaders.transfer import moved
 from mtl.models.multitask import MultiTaskModel
 
 BUCKET_BYTES = 25 << 20
@@ -55,7 +55,7 @@ class AtRepresentation:
             return
         rows = [self._row(losses[task], read) for task in chosen]
         self._sum = self._sum.to(read[0].device)
-        place = send(torch.tensor(chosen), read[0].device)
+        place = moved(torch.tensor(chosen), read[0].device)
         for parts in zip(*rows, strict=True):
             matrix = torch.stack(parts)
             product = (matrix @ matrix.T).double() / self._scale**2

@@ -17,8 +17,8 @@ from job.clock import PARTS, WHOLE
 from job.hardware import peak_memory
 from job.nonfinite import BrokenStepError
 from job.runtime import Runtime
-from job.transfer import read_later, send
 from mtl.loaders.microbatch import EMPTY
+from mtl.loaders.transfer import moved
 
 GRAD_NORM = "train/grad_norm"
 
@@ -186,7 +186,7 @@ class Meter:
         return [seconds / self._runtime.world_size for seconds in sums[: len(PARTS)]]
 
     def _on_device(self, numbers: Sequence[float]) -> Tensor:
-        return send(torch.tensor(numbers, dtype=torch.float64), self._runtime.device)
+        return moved(torch.tensor(numbers, dtype=torch.float64), self._runtime.device)
 
     def _check(self, step: int, metrics: Mapping[str, float]) -> None:
         bad = [t for t in self._tasks if not isfinite(metrics.get(f"train/{t}/loss", 0))]
@@ -197,3 +197,19 @@ class Meter:
 
     def _no_losses(self) -> Float[Tensor, " tasks"]:
         return torch.zeros(len(self._tasks), dtype=torch.float64, device=self._runtime.device)
+
+
+def read_later(numbers: Float[Tensor, " numbers"]) -> Callable[[], list[float]]:
+    """Start a copy to the host; what is returned waits for that alone, not for later work."""
+    host = numbers.to("cpu", non_blocking=True)
+    if not numbers.is_cuda:
+        return host.tolist
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+
+    def read() -> list[float]:
+        copied.synchronize()
+        values: list[float] = host.tolist()
+        return values
+
+    return read

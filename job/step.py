@@ -13,10 +13,10 @@ from torch_geometric.data import Data
 from job.agreement import Agreement, Policy
 from job.gramian import AtParameters, AtRepresentation, Gradients, kept_bytes
 from job.runtime import Runtime
-from job.transfer import send
 from mtl.balancing import Balancing, Facts, OnGramian, TwoPhase
 from mtl.errors import ConfigError
 from mtl.loaders.stream import Stream
+from mtl.loaders.transfer import moved
 from mtl.models.multitask import MultiTaskModel
 from mtl.tasks.bound import BoundTask
 from mtl.tasks.losses import apart
@@ -81,7 +81,7 @@ class Stepper:
         self._places = [list(self._tasks).index(name) for name in tasks]
         self._task_weights = [task.task.weight for task in self._tasks.values()]
         numbers = torch.tensor(self._task_weights, dtype=torch.float64)
-        self._factors = send(numbers, runtime.device)
+        self._factors = moved(numbers, runtime.device)
         self.balancer = balancing.build(list(self._tasks))
         self.agreement = Agreement(list(self._tasks), runtime, policy)
         self.keeps = True
@@ -163,7 +163,7 @@ class Stepper:
     def _in_one(self, batches: Iterable[Data], gradients: Gradients | None) -> Iterator[Computed]:
         """Descend with weights that are known before; yield the microbatches."""
         task_weights, total = self.balancer.weights(self._facts), self._zeros()
-        there = send(task_weights, self._runtime.device)
+        there = moved(task_weights, self._runtime.device)
         for batch, made in self._descents(map(self._moved, batches), there, gradients):
             total += self._sum_of(made)
             self.agreement.recent.add(batch.number, made.detached())
@@ -190,7 +190,7 @@ class Stepper:
         if self.agreement.finite:
             task_weights = self.balancer.weights(self._facts)
         self.agreement.look(self._facts, task_weights)
-        task_weights = send(task_weights, self._runtime.device)
+        task_weights = moved(task_weights, self._runtime.device)
         if self.keeps:
             self._descend(torch.stack([self._combined(made, task_weights) for made in kept]).sum())
             yield from zip(done, map(self._told, kept), strict=True)
