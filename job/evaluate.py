@@ -58,6 +58,7 @@ def evaluate_run(
     from job.checkpoint import Checkpoints
     from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
+    from job.placement import placed
     from job.results import show
     from job.state import read_weights
     from mtl.graphs.cache import open_graph
@@ -67,6 +68,7 @@ def evaluate_run(
 
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
+    config = placed(config, store, runtime)
     tasks = bind_tasks(config.tasks, store)
     evaluation = Evaluation(config, store, tasks, runtime)
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)

@@ -11,6 +11,7 @@ from job.checkpoint import Checkpoints
 from job.checkpoint_files import MANIFEST as CHECKPOINT
 from job.conversion import ConversionProgress
 from job.evaluate import step_of
+from job.placement import placed
 from job.prediction import Pass
 from job.prediction_files import claim, num_rows
 from job.prediction_inputs import check_alike, check_features, digest
@@ -62,7 +63,8 @@ def predict(wish: "Wish", runtime: Runtime) -> None:
     about = {"run": str(wish.run_dir), "checkpoint": folder.name, "graph": store.fingerprint}
     passes = build_passes(wish, store, tasks, about)
     runtime.on_main(lambda: claim(wish.out_dir, options))
-    Parts(wish.config, wish.out_dir, store, tasks, model, runtime).compute(passes)
+    config = placed(wish.config, store, runtime)
+    Parts(config, wish.out_dir, store, tasks, model, runtime).compute(passes)
     runtime.on_main(lambda: _say(wish.out_dir, passes))
 
 

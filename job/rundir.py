@@ -45,14 +45,16 @@ MAY_CHANGE = (
 def resolve(config: JobConfig, world_size: int) -> JobConfig:
     """Fill in what depends on the number of processes at the first start.
 
-    A run that has a `global_batch_size` keeps it, so that it may go on with other processes.
+    A run that has a `global_batch_size` and a sampler keeps them, so that it may go on with other
+    processes, on other machines.
     """
-    size = config.loader.global_batch_size
-    if size is None:
-        started = any(config.run.dir.glob("checkpoints/step_*"))
-        old = _read(config.run.dir).get("loader", {}) if started else {}
-        size = old.get("global_batch_size") or config.loader.batch_size * world_size
-    return replace(config, loader=replace(config.loader, global_batch_size=size))
+    old = _read(config.run.dir).get("loader", {}) if is_started(config) else {}
+    return _kept(config, old, config.loader.batch_size * world_size)
+
+
+def is_started(config: JobConfig) -> bool:
+    """Return whether a run has something to go on from."""
+    return any(config.run.dir.glob("checkpoints/step_*"))
 
 
 def as_recorded(config: JobConfig) -> JobConfig:
@@ -64,8 +66,7 @@ def as_recorded(config: JobConfig) -> JobConfig:
     old = _read(config.run.dir)
     if not old:
         raise ConfigError(f"run.dir: {config.run.dir} has no {CONFIG}: nothing was trained there")
-    size = config.loader.global_batch_size or old.get("loader", {}).get("global_batch_size")
-    config = replace(config, loader=replace(config.loader, global_batch_size=size))
+    config = _kept(config, old.get("loader", {}))
     if different := changes(config, [path for path in MAY_CHANGE if path != "train.epochs"]):
         raise ConfigError(
             f"run.dir: {config.run.dir} holds a run of another configuration; "
@@ -139,6 +140,14 @@ def _read(run_dir: Path) -> dict[str, Any]:
         return {}
     tree = parse(path.read_text(encoding="utf-8"), str(path))
     return tree if isinstance(tree, dict) else {}
+
+
+def _kept(config: JobConfig, old: dict[str, Any], size: int | None = None) -> JobConfig:
+    """Fill in what an old `loader:` section decided, where this one leaves it open."""
+    loader = config.loader
+    size = loader.global_batch_size or old.get("global_batch_size") or size
+    backend = old.get("backend", "auto") if loader.backend == "auto" else loader.backend
+    return replace(config, loader=replace(loader, global_batch_size=size, backend=backend))
 
 
 def _completed(old: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class OnDevice(Residence):
         device: torch.device,
     ) -> None:
         size, width = features.shape
-        stored = gather(features[:0], np.empty(0, np.int64), dtype).dtype
+        stored = gather(features, np.empty(0, np.int64), dtype).dtype
         self._table = torch.empty(size, width, dtype=stored, device=device)
         step = max(CHUNK_BYTES // max(width * features.itemsize, 1), 1)
         for start in range(0, size, step):

@@ -1,0 +1,55 @@
+"""stream: where the graph lives: the same for all processes, by the GPU that has least room."""
+
+import sys
+from dataclasses import replace
+
+import torch
+
+from job.config import JobConfig
+from job.rundir import is_started
+from job.runtime import Runtime
+from mtl.graphs.store import GraphStore
+from mtl.loaders.placement import choose, sizes_of
+
+ON_CPU = "loader.backend: cuda, the GPU's sampler, on a CPU, where numba is faster"
+
+
+def placed(config: JobConfig, store: GraphStore, runtime: Runtime) -> JobConfig:
+    """Return a configuration as of `place`; the main process says why."""
+    config, why = place(config, store, runtime)
+    if why and runtime.is_main:
+        print(why, file=sys.stderr)
+    return config
+
+
+def place(config: JobConfig, store: GraphStore, runtime: Runtime) -> tuple[JobConfig, str]:
+    """Put the sampler in the place of auto, and features on the host where they do not fit.
+
+    Every process calls this. What a sampler draws is its own, so a run keeps to the one that it
+    began with.
+
+    Returns:
+        The configuration, and why it is so; nothing where there was no choice.
+    """
+    loader = config.loader
+    if runtime.device.type != "cuda":
+        return config, ON_CPU if loader.backend == "cuda" else ""
+    if loader.backend not in ("auto", "cuda"):
+        return config, ""
+    if loader.backend == "auto" and is_started(config):  # where there was no GPU: with numba
+        return config, ""
+    free, total = _room(runtime)
+    sizes = sizes_of(
+        store, runtime.feature_dtype, edge_features=config.model.encoder.reads_edge_features
+    )
+    found = choose(loader, sizes, free, total, sharded=store.shards is not None)
+    chosen = replace(loader, backend=found.backend, features=found.features)
+    return replace(config, loader=chosen), found.why
+
+
+def _room(runtime: Runtime) -> tuple[int, int]:
+    """Return the bytes that are free, and all there are, of the GPU that has least of them."""
+    mine = torch.tensor(torch.cuda.mem_get_info(runtime.device), device=runtime.device)
+    everyone = runtime.gather(mine, [len(mine)] * runtime.world_size)
+    free, total = torch.stack(everyone).amin(0).tolist()
+    return free, total
