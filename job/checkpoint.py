@@ -17,6 +17,7 @@ from job.checkpoint_files import (
     write_folder,
 )
 from job.config import Checkpoint
+from job.mirror import hand_out
 from job.record import unfit
 from job.runtime import CannotWriteError, Runtime, run_command
 from mtl.errors import ConfigError, DataError
@@ -116,7 +117,10 @@ class Checkpoints:
         if number != wanted and runtime.is_main:
             instead = "the last weights" if number is None else f"those of step {number}"
             self.say(f"warning: no whole checkpoint of the best step, {wanted}; taking {instead}")
-        return None if number is None else self.path(number)
+        if number is None:
+            return None
+        hand_out(self.path(number), runtime)
+        return self.path(number)
 
     def newest_progress(self) -> dict[str, Any]:
         """Return how far the newest whole checkpoint is.

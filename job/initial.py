@@ -24,7 +24,13 @@ def begin_with(model: nn.Module, run_dir: Path, runtime: Runtime) -> None:
     """
     checkpoints, chosen = Checkpoints(run_dir, Checkpoint(), graph=""), [0]
     runtime.on_main(lambda: chosen.append(checkpoints.best()))
-    found = read_tensors(checkpoints.path(runtime.sum_int(chosen[-1])) / MODEL)
+    folder = checkpoints.path(runtime.sum_int(chosen[-1]))
+    if not runtime.all_agree(folder.is_dir()):
+        raise ConfigError(
+            f"model.init_from: {folder} is not on all machines; copy it to them, or take a path "
+            "that they share"
+        )
+    found = read_tensors(folder / MODEL)
     wanted = model.state_dict()
     shared = found.keys() & wanted.keys()
     different = [

@@ -46,6 +46,7 @@ def own(run_dir: Path) -> int:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+    os.fsync(lock)  # other machines look who it is (job/mirror.py)
     _clear_up(run_dir)
     return lock
 

@@ -162,7 +162,9 @@ class Again:
         except OSError:
             there = False
         if not self.runtime.all_agree(there):
-            raise ConfigError(f"replay: {folder} was removed while it was read; try again")
+            raise ConfigError(
+                f"replay: {folder} was removed while it was read (try again), or is not on all machines"
+            )
 
 
 def newest_before(run_dir: Path, step: int) -> list[int]:

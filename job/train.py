@@ -50,6 +50,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.evaluation import Evaluation
     from job.initial import begin_with, freeze
     from job.meter import Meter
+    from job.mirror import mirror
     from job.optim import build_optimizer, learning_rate
     from job.placement import placed
     from job.plan import describe_parameters, describe_plan, num_parameters
@@ -66,6 +67,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from mtl.models.multitask import build_model
     from mtl.tasks.bound import bind_tasks
 
+    mirror(config.run.dir, runtime)
     config = rundir.resolve(config, runtime.world_size)
     num_hops, seed = config.model.encoder.num_hops, config.run.seed
     with ConversionProgress() as report:
