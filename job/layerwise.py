@@ -26,6 +26,7 @@ from mtl.loaders import ALL, message_types
 from mtl.loaders.gather import gather
 from mtl.loaders.microbatch import features_of
 from mtl.loaders.stream import Stream
+from mtl.loaders.transfer import moved
 from mtl.models.layerwise import Shapes, finish, step, width
 from mtl.models.multitask import MultiTaskModel
 from mtl.models.neighborhood import node_values
@@ -87,7 +88,9 @@ class ReadModel(nn.Module):
         device, none = self._runtime.device, torch.empty(0, dtype=torch.long)
         seeds = node_values(batch, "n_id")
         found = {
-            kind: gather(table.values, table.rows(seeds.get(kind, none).cpu().numpy())).to(device)
+            kind: moved(
+                gather(table.values, table.rows(seeds.get(kind, none).cpu().numpy())), device
+            )
             for kind, table in self._tables.items()
         }
         return finish(self._model.bottom, found, self._shapes)
@@ -132,6 +135,8 @@ class Layers:
         seed_types = {kind for task in tasks.values() for kind in task.node_types}
         edge_types = message_types(config.loader.num_neighbors, store.edge_types)
         self._types = layer_types(encoder, seed_types, edge_types)
+        self._features = None if store.shards is None else features_of(store)
+        """What the first layer reads, where that is not where the graph's features live."""
 
     def seeds(self, make: Callable[..., Stream], **which: Any) -> Stream:
         """Make the stream of a pass: of seeds alone, where the layers are computed before.
@@ -214,11 +219,7 @@ class Layers:
                 for kind in self._types[layer + 1]
                 for some in [nodes.get(kind)]
             },
-            features=(
-                features_of(self._store)
-                if tables is None
-                else {k: table.values for k, table in tables.items()}
-            ),
+            features=self._features if tables is None else _values(tables),
         )
 
     def _layer(
@@ -270,6 +271,10 @@ class Layers:
                 progress.stop()
         runtime.check_stop(f"in layer {layer + 1}")  # and until here all tables are written
         return tables, shapes
+
+
+def _values(tables: Mapping[str, Table]) -> dict[str, Tensor]:
+    return {kind: table.values for kind, table in tables.items()}
 
 
 def _write(table: Table, nodes: Tensor, found: Tensor) -> None:

@@ -127,6 +127,12 @@ def timed(described: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
+def drawn(backend: str, described: dict[str, Any]) -> dict[str, Any]:
+    """Have a sampler draw the neighbours."""
+    described["config"]["loader"]["backend"] = backend
+    return described
+
+
 def whole(described: dict[str, Any]) -> dict[str, Any]:
     """Evaluate with all neighbours, layer by layer."""
     described["config"]["evaluate"]["num_neighbors"] = "all"
@@ -205,12 +211,15 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_all_kinds(tmp_path_factory.mktemp("all_kinds") / "graph")
     sharings, encoders = Sharing.types(), Encoder.types()
     every = {
-        f"all-kinds-{i}": case(
-            all_kinds(),
-            {"type": "folder", "path": str(folder)},
-            encoders[i % len(encoders)],
-            sharings[i % len(sharings)],
-            BATCHES[i % len(BATCHES)],
+        f"all-kinds-{i}": drawn(
+            ("numba", "cuda")[i % 2],
+            case(
+                all_kinds(),
+                {"type": "folder", "path": str(folder)},
+                encoders[i % len(encoders)],
+                sharings[i % len(sharings)],
+                BATCHES[i % len(BATCHES)],
+            ),
         )
         for i in range(max(len(sharings), len(encoders)))
     }

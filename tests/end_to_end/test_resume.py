@@ -67,9 +67,13 @@ def test_the_same_command_continues_to_the_last_bit(nproc, stopped, uninterrupte
     assert metrics(folder) == metrics(uninterrupted[nproc])
 
 
-@pytest.mark.parametrize(("method", "nproc"), [("gradnorm", 2), ("famo", 1)])
-def test_what_a_balancing_remembers_goes_on_to_the_last_bit(method, nproc, train, tmp_path):
-    job = [*JOB[:3], "train.epochs=1", f"balancing.type={method}"]
+@pytest.mark.parametrize(
+    ("method", "nproc", "backend"), [("gradnorm", 2, "numba"), ("famo", 1, "cuda")]
+)
+def test_what_a_balancing_remembers_goes_on_to_the_last_bit_whoever_draws(
+    method, nproc, backend, train, tmp_path
+):
+    job = [*JOB[:3], f"loader.backend={backend}", "train.epochs=1", f"balancing.type={method}"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()

@@ -1,6 +1,7 @@
 """All neighbours, layer by layer: what a whole graph in one batch gives, in bounded memory."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -151,6 +152,17 @@ def test_so_do_graphs_of_many_types_with_links_that_validation_and_test_hide(enc
     job = Opened(config_of(SHOPS, SHOP_TASKS, encoder=encoder, sharing=sharing))
     assert own_graph(job.make(split="val", num_hops=0)) is None
     assert_same(job.outputs("val"), job.expected("val"))
+
+
+@pytest.mark.parametrize("graph", [(CUSTOMERS, CUSTOMER_TASKS), (SHOPS, SHOP_TASKS)])
+def test_all_neighbours_on_the_device_give_the_same_to_the_last_bit(graph):
+    config = config_of(*graph)
+    numba, device = (
+        Opened(replace(config, loader=replace(config.loader, backend=backend))).outputs("val")
+        for backend in ("numba", "cuda")
+    )
+    assert numba.keys() == device.keys()
+    assert all(torch.equal(numba[name], device[name]) for name in numba)
 
 
 @settings(max_examples=6, deadline=None)

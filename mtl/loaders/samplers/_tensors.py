@@ -111,6 +111,8 @@ def nowhere(dtype: torch.dtype) -> int:
 
 def known(where: Bool[Tensor, " items"], count: int) -> Int[Tensor, " count"]:
     """Return where it is true, of which the number is known: without waiting for the device."""
+    if not count:
+        return torch.empty(0, dtype=torch.long, device=where.device)
     return torch.nonzero_static(where, size=count).view(-1)
 
 
