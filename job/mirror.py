@@ -57,7 +57,7 @@ def hand_out(checkpoint: Path, runtime: Runtime) -> None:
 def _has_own(path: Path, runtime: Runtime) -> bool:
     """Return whether this process speaks for a machine where a file is not the main process's."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return (_text(text, 0, runtime) != text) and runtime.local_rank == 0
+    return (_text(text, 0, runtime) != text) and runtime.is_local_main
 
 
 def _newest(run_dir: Path) -> tuple[int, int]:

@@ -162,6 +162,7 @@ class Runtime:
         self.local_rank: int = self._accelerator.local_process_index
         self.local_world_size = local_world_size
         self.is_main: bool = self._accelerator.is_main_process
+        self.is_local_main: bool = self._accelerator.is_local_main_process
         self.device: torch.device = self._accelerator.device
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
         self.feature_dtype = torch.bfloat16 if self.precision == "bf16" else None
@@ -253,7 +254,7 @@ class Runtime:
         Raises:
             UserError: as of `on_main`.
         """
-        self._agreed(action if self.local_rank == 0 else None)
+        self._agreed(action if self.is_local_main else None)
 
     def _agreed(self, action: Callable[[], object] | None) -> None:
         failure: UserError | None = None

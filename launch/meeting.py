@@ -11,10 +11,10 @@ import threading
 import time
 from argparse import Namespace
 from contextlib import suppress
-from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousParameters
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
 from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
 from launch.output import say
@@ -26,8 +26,8 @@ MEET_SECONDS = 900  # machines of one job may start as far apart as images take 
 LOOK_SECONDS = 1.0
 GRACE_SECONDS = 3.0  # for workers that end by themselves, with words of their own
 LINGER_SECONDS = 3.0  # of the first machine: the others look once a second
-ANSWER_SECONDS = 10.0
-GONE = (RuntimeError, OSError)
+ANSWER_SECONDS = 10
+GONE = (RendezvousError, RuntimeError, OSError)
 """What is raised where the first machine is not there yet, or no more."""
 
 
@@ -55,7 +55,7 @@ class Meeting:
         self._endpoint, self.is_first = endpoint, is_first
         self.ending: Ending | None = None
         """How another machine gave up."""
-        self._store: TCPStore | None = None
+        self._store: Any = None
         self._over = threading.Event()
         self._main = threading.get_ident()
 
@@ -121,21 +121,20 @@ class Meeting:
             self._store = self._store if self.is_first else None
             return b""
 
-    def _keep(self, port: int) -> TCPStore:
+    def _keep(self, port: int) -> Any:
         """Open the store; torchrun's is the same one, as both are of this process."""
         try:
-            return TCPStore(
-                "127.0.0.1", port, is_master=True, multi_tenant=True, wait_for_workers=False
-            )
-        except RuntimeError as error:
-            raise ConfigError(f"--rdzv-endpoint: port {port} cannot be opened: {error}") from error
+            return _store("127.0.0.1", port, is_host=True)
+        except RendezvousError as error:
+            raise ConfigError(
+                f"--rdzv-endpoint: port {port} cannot be opened: {error.__cause__}"
+            ) from error
 
-    def _connect(self) -> TCPStore:
+    def _connect(self) -> Any:
         assert self._endpoint is not None
-        if (error := self._silence()) is not None:  # TCPStore would say so again and again
+        if (error := self._silence()) is not None:  # torch would say so again and again
             raise error
-        timeout = timedelta(seconds=ANSWER_SECONDS)
-        return TCPStore(*self._endpoint, wait_for_workers=False, timeout=timeout)
+        return _store(*self._endpoint, is_host=False)
 
     def _silence(self) -> OSError | None:
         """Return why the first machine does not answer, where it does not."""
@@ -146,3 +145,10 @@ class Meeting:
         except OSError as error:
             return error
         return None
+
+
+def _store(host: str, port: int, *, is_host: bool) -> Any:
+    """Open a store, or connect to it, as torchrun does."""
+    options = {"is_host": is_host, "read_timeout": ANSWER_SECONDS}
+    parameters = RendezvousParameters("c10d", f"{host}:{port}", "launch", 1, 1, None, **options)
+    return create_backend(parameters)[1]

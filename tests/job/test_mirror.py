@@ -92,8 +92,8 @@ class Process:
 
     def __init__(self, rank: int, world_size: int, per_machine: int, meet: Barrier, box: list):
         self.rank, self.world_size = rank, world_size
-        self.local_rank, self.local_world_size = rank % per_machine, per_machine
-        self.is_main = not rank
+        self.is_main, self.is_local_main = not rank, not rank % per_machine
+        self.local_world_size = per_machine
         self._meet, self._box = meet, box
 
     def gather(self, tensor, sizes):
@@ -113,7 +113,7 @@ class Process:
         return self.sum_int(answer) == self.world_size
 
     def on_each_machine(self, action):
-        if not self.local_rank:
+        if self.is_local_main:
             action()
 
 
