@@ -83,5 +83,7 @@ class PowerLaw:
 
 PRODUCTS = PowerLaw(num_nodes=1_000_000, num_edges=50_000_000)
 """The graph of the speed benchmarks: 100 features, 47 classes, as ogbn-products has."""
+OGBN_PRODUCTS = PowerLaw(num_nodes=2_400_000, num_edges=124_000_000, num_labels=8)
+"""As large as ogbn-products: what a GPU is measured on."""
 TINY = PowerLaw(num_nodes=10_000, num_edges=200_000)
 """The same for --quick."""

@@ -54,6 +54,7 @@ class Ours:
         precision: `train.precision`.
         tasks: the `tasks:` section; default: one of the node tasks.
         rates: `loader.rates`.
+        loader: other options of the `loader:` section.
         microbatches: of a step, shared by its ranks.
     """
 
@@ -61,6 +62,7 @@ class Ours:
     precision: str = "fp32"
     tasks: Mapping[str, Any] = field(default_factory=lambda: node_tasks(1))
     rates: Mapping[str, float] = field(default_factory=dict)
+    loader: Mapping[str, Any] = field(default_factory=dict)
     microbatches: int = 1
     alone: bool = True
 
@@ -86,6 +88,7 @@ class Ours:
                 "batch_size": shape.batch_size,
                 "global_batch_size": shape.batch_size * self.microbatches,
                 "rates": dict(self.rates),
+                **self.loader,
             },
             "model": {
                 "dim": shape.dim,
@@ -108,11 +111,13 @@ class Plain:
         num_workers: of its NeighborLoader.
         num_tasks: heads, each with a NeighborLoader and a pass of its own; None is the recipe as
             it stands, whose last convolution gives the classes.
+        device: that trains and holds the features; the CPU samples.
     """
 
     shape: Shape
     num_workers: int = 0
     num_tasks: int | None = None
+    device: str = "cpu"
     alone: bool = False
 
     def command(self, folder: Path) -> list[str]:
@@ -125,6 +130,7 @@ class Plain:
             "batch-size": [shape.batch_size],
             "dim": [shape.dim],
             "num-workers": [self.num_workers],
+            "device": [self.device],
             "num-tasks": [] if self.num_tasks is None else [self.num_tasks],
         }
         words = [[f"--{name}", *map(str, values)] for name, values in options.items() if values]

@@ -1,7 +1,8 @@
 """The peer: plain PyG as its multi-GPU example does it, on the arrays of a graph folder.
 
 NeighborLoader, SAGEConv over the whole sampled subgraph in every layer, DDP, Adam, fp32. Each rank
-loads the tensors. (examples/multi_gpu/distributed_sampling.py of PyG 2.8, without its dropout.)
+loads the tensors. (examples/multi_gpu/distributed_sampling.py of PyG 2.8, without its dropout.) On
+a GPU the features lie there and the CPU samples, as in its examples/reddit.py.
 """
 
 import argparse
@@ -94,14 +95,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--dim", type=int, required=True)
     parser.add_argument("--num-workers", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--num-tasks", type=int, help="heads with a loader each; default: no head")
     args = parser.parse_args()
-    dist.init_process_group("gloo")
+    dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world_size))
     torch.manual_seed(0)
     number = args.num_tasks or 1
-    data = load(args.graph, number)
+    data = load(args.graph, number).to(args.device, "x", "y")
     split = np.load(args.graph / "node.node.split.random.npy")
     seeds = torch.from_numpy(np.flatnonzero(split == 1))[rank::world_size]
     train(args, loaders(args, data, seeds, number), _model(args, data, number), is_main=rank == 0)
@@ -111,7 +113,7 @@ def _model(args: argparse.Namespace, data: Data, number: int) -> nn.Module:
     num_classes = int(data.y.max()) + 1
     last = args.dim if args.num_tasks else num_classes
     widths = [data.num_features, *[args.dim] * (len(args.num_neighbors) - 1), last]
-    model = Sage(widths, args.num_tasks or 0, num_classes)
+    model = Sage(widths, args.num_tasks or 0, num_classes).to(args.device)
     return DistributedDataParallel(model, find_unused_parameters=number > 1)
 
 
@@ -125,7 +127,8 @@ def train(
         while True:
             for batches in zip(*each, strict=True):
                 optimizer.zero_grad()
-                for task, batch in enumerate(batches):
+                for task, sampled in enumerate(batches):
+                    batch = sampled.to(args.device)
                     out = model(batch.x, batch.edge_index, batch.batch_size, task)
                     loss = F.cross_entropy(out, batch.y[: batch.batch_size, task])
                     loss.backward()  # type: ignore[no-untyped-call]

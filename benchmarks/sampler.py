@@ -1,6 +1,7 @@
 """Neighbour sampling on one core, side by side with PyG's samplers, and on several threads.
 
-Beside it the sampler of tensor operations: on that core, and on the GPU where there is one.
+Beside it the sampler of tensor operations: on that core, and on the GPU where there is one; then
+the graph is as large as ogbn-products.
 
 usage: python benchmarks/sampler.py [--quick] [--json FILE] [--threads N]
 """
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from _graphs import NODE, PRODUCTS, TINY
+from _graphs import NODE, OGBN_PRODUCTS, PRODUCTS, TINY
 from _machine import separate_cores, version
 from _report import Report, run
 
@@ -42,7 +43,8 @@ def measure(args: Namespace) -> Report:
     cores = separate_cores(args.threads)
     os.sched_setaffinity(0, cores[:1] if cores else {min(everything)})
     torch.set_num_threads(1)
-    sampler = _sampler(TINY if args.quick else PRODUCTS)
+    large = OGBN_PRODUCTS if torch.cuda.is_available() else PRODUCTS
+    sampler = _sampler(TINY if args.quick else large)
     (csc,) = sampler.topology.edges.values()
     systems = {OURS: _ours(sampler), **_tensors(sampler.topology), **_peers(csc)}
     num_seeds, rounds = (64, 3) if args.quick else (1024, 15)
@@ -78,6 +80,7 @@ def _compare(systems: "dict[str, Sample]", seeds: "Sequence[np.ndarray]", report
                 "threads": 1,
                 "ms/batch": 1e3 * median(taken[name][2:]),
                 "edges/batch": int(median(edges[name])),
+                "seeds/s": len(seeds[0]) / median(taken[name][2:]),
                 "M edges/s": speed[name] / 1e6,
                 "ours / this": speed[OURS] / speed[name],
             }
@@ -110,6 +113,7 @@ def _scale(
             "threads": num_threads,
             "ms/batch": 1e3 * seconds[num_threads] / len(batches),
             "edges/batch": num_edges // len(batches),
+            "seeds/s": len(batches) * len(seeds[0]) / seconds[num_threads],
             "M edges/s": num_edges / seconds[num_threads] / 1e6,
             "ours / this": None,
         }

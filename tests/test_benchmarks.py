@@ -210,3 +210,39 @@ def test_a_mixed_step_holds_as_many_seeds_of_one_group_as_of_another(benchmark):
     assert rates.keys() == case.sizes.keys()
     passed = [round(rates[group] * size) for group, size in case.sizes.items()]
     assert len(set(passed)) == 1
+
+
+def test_a_big_graph_has_its_edges_without_being_sorted(benchmark, tmp_path):
+    from mtl.graphs.store import GraphStore
+
+    graph = benchmark("_big_graph").BigGraph(num_nodes=5000, num_edges=40_000, num_features=8)
+    store = GraphStore(graph.folder(tmp_path))
+    colptr, row = store.csc(store.edge_types[0])
+    assert (colptr[0], colptr[-1], len(row)) == (0, 40_000, 40_000)
+    assert (colptr[1:] >= colptr[:-1]).all()
+    assert 0 <= row.min() <= row.max() < 5000
+    assert store.features("node").isfinite().all()
+    assert graph.folder(tmp_path) == store.folder  # made once
+
+
+def test_the_floor_is_what_a_page_of_arithmetic_says(benchmark):
+    module = benchmark("_floor")
+    batch = module.Sampled(
+        nodes=[10, 30, 60], edges=[40, 90], num_features=8, dim=16, num_weights=100, itemsize=4
+    )
+    assert module.random_reads(batch) == (10 + 30) + 2 * 130 + 2 * 100
+    (first, _), (last, _) = module.layer_costs(batch)
+    assert first == 2 * (2 * 40 * 16 * 16 + 130 * 8)  # two products of 40 rows, one sum
+    assert last == 2 * (3 * 10 * 32 * 16 + 2 * 40 * 16)
+    ceilings = benchmark("_ceilings")
+    slow, fast = (
+        module.floor(batch, ceilings.Ceilings(x, x, x, {"float32": x})) for x in (1e9, 2e9)
+    )
+    assert slow.step == pytest.approx(2 * fast.step)
+
+
+def test_a_device_has_ceilings(benchmark):
+    import torch
+
+    found = benchmark("_ceilings").ceilings(torch.device("cpu"), 10, torch.bfloat16, quick=True)
+    assert min(found.copied, found.gathered, found.reads, *found.flops.values()) > 0
