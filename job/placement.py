@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import psutil
 import torch
 
 from job.config import JobConfig
@@ -42,7 +43,8 @@ def place(config: JobConfig, store: GraphStore, runtime: Runtime) -> tuple[JobCo
     sizes = sizes_of(
         store, runtime.feature_dtype, edge_features=config.model.encoder.reads_edge_features
     )
-    found = choose(loader, sizes, free, total, sharded=store.shards is not None)
+    spare = psutil.virtual_memory().available // runtime.local_world_size
+    found = choose(loader, sizes, free, total, spare, sharded=store.shards is not None)
     chosen = replace(loader, backend=found.backend, features=found.features)
     return replace(config, loader=chosen), found.why
 

@@ -89,6 +89,7 @@ AllOrNumNeighbors = Annotated[
     PlainValidator(_all_or_num_neighbors),
 ]
 Temporal = Literal["uniform", "last"]
+Where = Literal["device", "pinned", "host"]
 SeedTime = Annotated[dict[str, int], PlainValidator(_seed_time)]
 NumThreads = Annotated[int | Literal["auto"], PlainValidator(_num_threads)]
 
@@ -128,9 +129,10 @@ class Loader(Options):
     of the graph (or, slowly, with a CPU; the draws are its own, the same on both), pyg with pyg-lib
     or torch-sparse, between the steps instead of ahead of them. auto is cuda where a GPU has room
     for the edges, and numba elsewhere; the run says why, and keeps to it."""
-    features: Literal["device", "host"] = "device"
-    """Where the features of the graph stay under `backend: cuda`: on the device, if they fit there
-    beside the edges and the model, or on the host."""
+    features: Where = "device"
+    """Where the features of the graph stay under `backend: cuda`: on the device, where they fit
+    there beside the edges and the model; pinned in the memory of the host, which each process
+    fills and its GPU reads, where they fit there; or host, a map that the CPU reads."""
     num_threads: NumThreads = "auto"
     """Threads of each process that prepare batches ahead of the model; auto is 1, and 2 where the
     process has 8 cores or more."""

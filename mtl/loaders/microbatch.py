@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch_geometric.sampler import SamplerOutput
 
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
+from mtl.loaders import Where
 from mtl.loaders.degrees import VisibleDegrees
 from mtl.loaders.gather import gather
 from mtl.loaders.listed import Listed, all_listed, listed_by_type
@@ -65,7 +66,7 @@ class MicrobatchLoader(NeighborLoader):
         seed_time: as of when all seeds are looked at, where sampling is temporal; default: the time
             of each node or edge.
         features: of the nodes, by type, on the host, instead of the graph's.
-        where: the graph's own features stay: on the sampler's device, or mapped on the host.
+        where: the graph's own features stay, see `Loader.features`.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class MicrobatchLoader(NeighborLoader):
         edge_features: bool = False,
         seed_time: int | None = None,
         features: Mapping[str, Tensor] | None = None,
-        where: Literal["device", "host"] = "host",
+        where: Where = "host",
     ) -> None:
         self.tasks, self.order, self.split, self.dtype = tasks, order, split, dtype
         self._store, self._seed_time, self._device = store, seed_time, sampler.device

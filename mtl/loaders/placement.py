@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from mtl.graphs.store import GraphStore
-from mtl.loaders import Loader
+from mtl.loaders import Loader, Where
 
 MODEL_SHARE = 0.35
 """Of a GPU's memory: for the model, its activations, batches, and edges that links hold out."""
@@ -26,7 +26,7 @@ class Placement:
     """Where a graph lives, and why, in a sentence."""
 
     backend: Literal["numba", "cuda"]
-    features: Literal["device", "host"]
+    features: Where
     why: str
 
 
@@ -53,7 +53,7 @@ def sizes_of(store: GraphStore, dtype: torch.dtype | None, *, edge_features: boo
 
 
 def choose(
-    options: Loader, sizes: Sizes, free: int, total: int, *, sharded: bool = False
+    options: Loader, sizes: Sizes, free: int, total: int, spare: int, *, sharded: bool = False
 ) -> Placement:
     """Return where a graph lives on a machine with GPUs, where the options leave that open.
 
@@ -62,6 +62,7 @@ def choose(
         sizes: of the graph.
         free: bytes of a GPU that nobody uses.
         total: all of them.
+        spare: bytes of the host's memory that a process may take.
         sharded: whether no process has all features.
     """
     asked = [f"loader.{name}" for name in ("weighted", "temporal") if getattr(options, name)]
@@ -74,12 +75,14 @@ def choose(
         f"{_gib(free)} of {_gib(total)} free and {_gib(total * MODEL_SHARE)} for the model"
     )
     if options.backend == "auto" and sizes.edges > room:
-        return Placement("numba", "host", f"loader.backend: numba, with the CPU: {numbers}")
-    fits = sizes.edges + sizes.features <= room
-    features = options.features if fits else "host"
-    return Placement(
-        "cuda", features, f"loader.backend: cuda, with features on the {features}: {numbers}"
-    )
+        return Placement("numba", "host", f"loader.backend: numba; {numbers}")
+    features = options.features
+    if features == "device" and sizes.edges + sizes.features > room:
+        features = "pinned"
+    if features == "pinned" and 2 * sizes.features > spare:  # torch takes a power of two
+        features = "host"
+    why = f"loader.backend: cuda, loader.features: {features}; {numbers}"
+    return Placement("cuda", features, f"{why}; a process may take {_gib(spare)} of the host")
 
 
 def _gib(num_bytes: float) -> str:

@@ -1,7 +1,7 @@
-"""stream: where features live: mapped on the host, or in a table on the device; rows of them."""
+"""stream: where features live: mapped on the host, or in a table that the device reads; rows."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from mtl.graphs.schema import Owner
 from mtl.graphs.store import GraphStore
+from mtl.loaders import Where
 from mtl.loaders.gather import gather
 
 CHUNK_BYTES = 1 << 26
-_tables: WeakKeyDictionary[GraphStore, dict[object, "OnDevice"]] = WeakKeyDictionary()
+_tables: WeakKeyDictionary[GraphStore, dict[object, "Table"]] = WeakKeyDictionary()
 
 
 class Residence(ABC):
@@ -44,13 +45,14 @@ class OnHost(Residence):
         return rows.to(ids.device, non_blocking=True)
 
 
-class OnDevice(Residence):
-    """A table on the device, rounded once.
+class Table(Residence):
+    """A table that the device reads by itself, rounded once.
 
     Args:
         features: of all, on the host.
         dtype: bfloat16 rounds them to it, see `gather`.
-        device: where they go.
+        device: who reads it.
+        where: it lies: on the device, or pinned in the memory of the host.
     """
 
     def __init__(
@@ -58,18 +60,35 @@ class OnDevice(Residence):
         features: Float[Tensor, "all features"],
         dtype: torch.dtype | None,
         device: torch.device,
+        where: Literal["device", "pinned"],
     ) -> None:
         size, width = features.shape
         stored = gather(features, np.empty(0, np.int64), dtype).dtype
-        self._table = torch.empty(size, width, dtype=stored, device=device)
+        far = where == "pinned" and device.type == "cuda" and features.numel() > 0
+        place: dict[str, Any] = {"pin_memory": True} if far else {"device": device}
+        table = torch.empty(size, width, dtype=stored, **place)
         step = max(CHUNK_BYTES // max(width * features.itemsize, 1), 1)
         for start in range(0, size, step):
             rows = np.arange(start, min(start + step, size))
-            self._table[start : start + step] = gather(features, rows, dtype)
+            table[start : start + step] = gather(features, rows, dtype)
+        self._table = torch.as_tensor(_Pinned(table), device=device).view(stored) if far else table
 
     def gather(self, ids: Int[Tensor, " rows"]) -> Float[Tensor, "rows features"]:
         """Return rows of the table."""
         return self._table.index_select(0, ids)
+
+
+class _Pinned:
+    """Memory of the host as CUDA shows it to a GPU: at the same address (unified addressing)."""
+
+    def __init__(self, table: Float[Tensor, "all features"]) -> None:
+        self._table = table  # lives as long as who reads it
+        self.__cuda_array_interface__ = {
+            "version": 3,
+            "data": (table.data_ptr(), False),
+            "shape": (len(table), table.size(1) * table.itemsize),
+            "typestr": "|u1",
+        }
 
 
 def residence(
@@ -77,16 +96,16 @@ def residence(
     owner: Owner,
     dtype: torch.dtype | None,
     device: torch.device,
-    where: Literal["device", "host"],
+    where: Where,
 ) -> Residence | None:
     """Return where the features of a node type or an edge type live; None where it has none.
 
-    Of one graph there is one table on a device, whoever asks.
+    Of one graph there is one table for a device, whoever asks.
     """
     features = store.features(owner) if isinstance(owner, str) else store.edge_features(owner)
     if features is None or where == "host":
         return None if features is None else OnHost(features, dtype)
-    tables, key = _tables.setdefault(store, {}), (owner, dtype, device)
+    tables, key = _tables.setdefault(store, {}), (owner, dtype, device, where)
     if key not in tables:
-        tables[key] = OnDevice(features, dtype, device)
+        tables[key] = Table(features, dtype, device, where)
     return tables[key]

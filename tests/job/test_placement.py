@@ -24,7 +24,7 @@ def made(tmp_path, monkeypatch):
     def make(*overrides, device=GPU, free=(1 << 33,)):
         monkeypatch.setattr(placement, "_room", lambda _: (min(free), 1 << 34))
         config = load([*SMOKE, f"run.dir={tmp_path / 'run'}", *overrides])
-        runtime = SimpleNamespace(device=device, feature_dtype=None)
+        runtime = SimpleNamespace(device=device, feature_dtype=None, local_world_size=1)
         return config, open_graph(config.graph), runtime
 
     return make
@@ -33,7 +33,7 @@ def made(tmp_path, monkeypatch):
 def test_auto_is_cuda_on_a_gpu_with_room_and_says_why(made):
     config, why = place(*made())
     assert (config.loader.backend, config.loader.features) == ("cuda", "device")
-    assert why.startswith("loader.backend: cuda, with features on the device: edges take 0.00 GiB")
+    assert why.startswith("loader.backend: cuda, loader.features: device; edges take 0.00 GiB")
 
 
 def test_auto_is_numba_where_there_is_no_gpu_or_no_room(made):

@@ -10,41 +10,44 @@ from mtl.loaders.residence import residence
 from mtl.loaders.samplers._resident import resident
 
 GIB = st.integers(0, 1 << 40)
+ROOM = 1 << 30, 1 << 30, 1 << 32
 AUTO, CUDA = Loader(), Loader(backend="cuda")
-TIERS = [("numba", "host"), ("cuda", "host"), ("cuda", "device")]
+TIERS = [("numba", "host"), ("cuda", "host"), ("cuda", "pinned"), ("cuda", "device")]
 
 
-@given(GIB, GIB, GIB, GIB)
-def test_what_stays_on_the_device_leaves_the_model_its_share(edges, features, free, used):
+@given(GIB, GIB, GIB, GIB, GIB)
+def test_what_stays_on_the_device_leaves_the_model_its_share(edges, features, free, used, spare):
     total = free + used
-    found = choose(AUTO, Sizes(edges, features), free, total)
-    taken = {"numba": 0, "cuda": edges}[found.backend]
-    taken += {"host": 0, "device": features}[found.features]
+    found = choose(AUTO, Sizes(edges, features), free, total, spare)
     room = free - int(MODEL_SHARE * total)
-    assert taken <= max(room, 0)
     assert found.backend == ("cuda" if edges <= room else "numba")
+    if found.backend == "cuda":
+        assert (found.features == "device") == (edges + features <= room)
+        assert found.features != "pinned" or features <= spare
     for number in (edges, features, free, total):
         assert f"{number / 2**30:.2f} GiB" in found.why
 
 
-@given(GIB, GIB, GIB, GIB, GIB)
-def test_more_room_moves_nothing_off_the_device(edges, features, free, more, total):
-    one, other = (choose(AUTO, Sizes(edges, features), f, total) for f in (free, free + more))
+@given(GIB, GIB, GIB, GIB, GIB, GIB)
+def test_more_room_moves_nothing_away(edges, features, free, more, total, spare):
+    sizes, rooms = Sizes(edges, features), ((free, spare), (free + more, spare + more))
+    one, other = (choose(AUTO, sizes, free, total, spare) for free, spare in rooms)
     ranks = [TIERS.index((found.backend, found.features)) for found in (one, other)]
     assert ranks == sorted(ranks)
 
 
 def test_what_the_sampler_does_not_know_is_left_to_numba():
     for options, sharded in ((Loader(weighted=True), False), (AUTO, True)):
-        assert choose(options, Sizes(1, 1), 1 << 30, 1 << 30, sharded=sharded).backend == "numba"
+        assert choose(options, Sizes(1, 1), *ROOM, sharded=sharded).backend == "numba"
 
 
 def test_who_names_the_sampler_gets_it_and_features_where_they_fit():
-    small, large = Sizes(1, 1), Sizes(1, 1 << 40)
-    assert choose(CUDA, small, 1 << 30, 1 << 30).features == "device"
-    assert choose(CUDA, large, 1 << 30, 1 << 30).features == "host"
+    small, large, huge = Sizes(1, 1), Sizes(1, 1 << 31), Sizes(1, 1 << 40)
+    assert choose(CUDA, small, *ROOM).features == "device"
+    assert choose(CUDA, large, *ROOM).features == "pinned"
+    assert choose(CUDA, huge, *ROOM).features == "host"
     host = Loader(backend="cuda", features="host")
-    assert choose(host, small, 1 << 30, 1 << 30).features == "host"
+    assert choose(host, small, *ROOM).features == "host"
 
 
 def test_sizes_are_what_a_graph_takes(shops):
