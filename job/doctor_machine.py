@@ -10,7 +10,8 @@ import psutil
 
 from job.doctor_findings import Finding, warning
 from job.doctor_job import Job
-from job.hardware import count_cores, describe_threads, share_cores
+from job.hardware import count_cores
+from job.numa import plan
 from mtl import cgroups
 from mtl.graphs._memory import memory_bytes
 
@@ -25,7 +26,7 @@ def cores(job: Job) -> Iterator[Finding]:
     """How many cores there are, who gets them."""
     num_cores, num_processes = count_cores(), job.nproc
     loader = job.config.loader.num_threads if job.config else "auto"
-    shared = describe_threads(share_cores(num_cores, num_processes, loader), job.nproc, num_cores)
+    _, _, shared = plan(0, num_processes, loader, on_gpu=False)
     there = os.cpu_count() or num_cores
     limited = f" (of {there}: the rest is not allowed)" * (num_cores < there)
     if num_processes > num_cores:

@@ -163,7 +163,8 @@ class Again:
             there = False
         if not self.runtime.all_agree(there):
             raise ConfigError(
-                f"replay: {folder} was removed while it was read (try again), or is not on all machines"
+                f"replay: {folder} was removed while it was read (try again), or is not on all "
+                "machines"
             )
 
 

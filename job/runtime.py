@@ -25,11 +25,9 @@ from job.hardware import (
     Precision,
     check_devices,
     choose_precision,
-    count_cores,
-    describe_threads,
     device_name,
-    share_cores,
 )
+from job.numa import settle
 from job.orphans import end_with_launcher, has_launcher
 from job.redaction import without_secrets
 from job.watchdog import Watchdog
@@ -143,8 +141,10 @@ class Runtime:
         num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         check_devices(local_world_size, num_gpus)
         self.precision, reason = choose_precision(precision, on_gpu=num_gpus > 0)
-        num_cores = count_cores()
-        self.threads = share_cores(num_cores, local_world_size, loader_threads)
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        self.threads, who_computes_where = settle(
+            local_rank, local_world_size, loader_threads, on_gpu=num_gpus > 0
+        )
         torch.set_num_threads(self.threads.model)
         self._accelerator = Accelerator(
             cpu=num_gpus == 0,  # without it, processes on CPUs would train apart, silently
@@ -169,8 +169,7 @@ class Runtime:
         """What the loader rounds features to; None leaves them as they are stored."""
         self.clock = clock_of(self.device)
         self._choices = (
-            f"{device_name(self.device)}, {self.precision} ({reason}), "
-            f"{describe_threads(self.threads, local_world_size, num_cores)}"
+            f"{device_name(self.device)}, {self.precision} ({reason}), {who_computes_where}"
         )
         self.stop_requested, self._asked_to_stop = False, 0.0
         self._watchdog: Watchdog | None = None
