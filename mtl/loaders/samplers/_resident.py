@@ -4,10 +4,13 @@ from threading import Lock
 from types import TracebackType
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mtl.graphs.topology import Csc, Topology
+from mtl.graphs.schema import EdgeType
+from mtl.graphs.topology import Bits, Csc, Topology
+from mtl.loaders.samplers._removed import Removed
 from mtl.loaders.samplers._tensors import nowhere
 
 _residents: WeakKeyDictionary[Topology, dict[torch.device, "Resident"]] = WeakKeyDictionary()
@@ -61,6 +64,17 @@ class Resident:
                 for dtype in [torch.int32 if number < 2**31 else torch.int64]
             }
             """Where each node stands in the subgraph of a call; nowhere between calls."""
+        self._removed: dict[EdgeType, list[tuple[Bits, Removed]]] = {}
+
+    def removed(self, kind: EdgeType, bits: Bits) -> Removed:
+        """Return the edges of a type that samplers hide, once for all that hide the same."""
+        known = self._removed.setdefault(kind, [])
+        for others, its in known:
+            if np.array_equal(others, bits):
+                return its
+        colptr, row = self.edges[kind]
+        known.append((bits, Removed.of_bits(bits, len(row), colptr.device)))
+        return known[-1][1]
 
 
 def resident(topology: Topology, device: torch.device) -> Resident:

@@ -63,15 +63,11 @@ class Drawing:
         return edges
 
     def _picks(self, degree: Int[Tensor, " some"], numbers: Numbers) -> Int[Tensor, "some k"]:
-        """Pick k of each: any, or different ones, every subset equally likely (Floyd, 1987)."""
+        """Pick k of each: any, or different ones, every subset equally likely."""
         if self._replace:
             return numbers.below(degree[:, None].expand(-1, self._k))
         top = degree[:, None] - self._k + torch.arange(self._k, device=degree.device)
-        picks = numbers.below(top + 1)
-        for column in range(1, self._k):
-            taken = (picks[:, :column] == picks[:, column, None]).any(1)
-            picks[:, column] = torch.where(taken, top[:, column], picks[:, column])
-        return picks
+        return different(numbers.below(top + 1), top)
 
 
 class Placing:
@@ -102,6 +98,29 @@ class Placing:
             count, last, device=fresh.device, dtype=self._places.dtype
         )
         return self._places[self._found].long(), fresh
+
+
+def different(drawn: Int[Tensor, "rows k"], top: Int[Tensor, "rows k"]) -> Int[Tensor, "rows k"]:
+    """Make different numbers of those that were drawn, by the rule of Floyd (Bentley, 1987).
+
+    A number from 0 to its top that is taken already gives way to its top. Taken are all that were
+    drawn before it, and the tops that came in their place: who has drawn such a top gives way as
+    whoever brought it in did. So the rule goes from column to column in steps that double.
+
+    Args:
+        drawn: numbers, each at most its top.
+        top: ascending by 1 in each row, from 0 or more.
+    """
+    k = drawn.size(1)
+    ordered, place = drawn.sort(dim=1, stable=True)
+    again = ordered[:, 1:] == ordered[:, :-1]
+    taken = torch.zeros_like(drawn, dtype=torch.bool).scatter_(1, place[:, 1:], again)
+    before = drawn - top[:, :1]
+    before = torch.where(before < 0, torch.arange(k, device=drawn.device), before)
+    for _ in range((k - 1).bit_length()):
+        taken |= taken.gather(1, before)
+        before = before.gather(1, before)
+    return torch.where(taken, top, drawn)
 
 
 def nowhere(dtype: torch.dtype) -> int:

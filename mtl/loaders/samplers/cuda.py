@@ -65,10 +65,7 @@ class CudaSampler(Sampler):
 
     @cached_property
     def _hidden(self) -> dict[EdgeType, Removed]:
-        return {
-            kind: Removed.of_bits(bits, len(self.topology.edges[kind].row), self.device)
-            for kind, bits in self.hidden.items()
-        }
+        return {kind: self._graph.removed(kind, bits) for kind, bits in self.hidden.items()}
 
     def sample(
         self,

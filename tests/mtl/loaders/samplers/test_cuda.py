@@ -12,6 +12,9 @@ from scipy.stats import chisquare
 
 from mtl.errors import ConfigError
 from mtl.graphs.topology import Csc, Topology, bits_of
+from mtl.loaders.samplers._numbers import Numbers
+from mtl.loaders.samplers._random import GOLDEN, mix
+from mtl.loaders.samplers._tensors import different
 from mtl.loaders.samplers.cuda import CudaSampler
 from mtl.loaders.samplers.numba import NumbaSampler
 
@@ -73,6 +76,33 @@ def test_as_many_are_drawn_as_numba_draws_and_none_that_is_not_there(
         expanded = np.repeat(np.arange(len(ours.colptr[kind]) - 1), ours.colptr[kind].diff())
         pairs = set(zip(expanded.tolist(), edges, strict=True))
         assert replace or len(pairs) == len(edges)
+
+
+@given(st.data(), st.integers(1, 9))
+def test_different_numbers_are_made_as_floyd_makes_them_one_after_the_other(data, k):
+    sizes = data.draw(st.lists(st.integers(k, k + 4), max_size=3))
+    tops = [[size - k + column for column in range(k)] for size in sizes]
+    drawn = [[data.draw(st.integers(0, top)) for top in row] for row in tops]
+    expected = []
+    for row, top in zip(drawn, tops, strict=True):
+        its = []
+        for number, last in zip(row, top, strict=True):
+            its.append(last if number in its else number)
+        expected.append(its)
+    found = different(*(torch.tensor(its, dtype=torch.long).view(-1, k) for its in (drawn, tops)))
+    assert found.tolist() == expected
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 40))
+def test_random_numbers_are_those_of_numba(state, count):
+    begin, bounds = np.array([state], np.uint64), torch.arange(1, count + 1)
+    states = begin + GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+    expected = [int(mix(bits)) for bits in states]
+    one, other = (Numbers(begin, torch.device("cpu")) for _ in range(2))
+    assert [bits % 2**64 for bits in one.bits(count).tolist()] == expected
+    units = torch.tensor([bits >> 11 for bits in expected]) * 2.0**-53
+    assert torch.equal(other.below(bounds), (units * bounds).long())
+    assert one.bits(1).tolist() == other.bits(1).tolist()  # they go on
 
 
 def star(degree: int) -> Topology:
