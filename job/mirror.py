@@ -41,7 +41,7 @@ def mirror(run_dir: Path, runtime: Runtime) -> None:
     source = max(range(runtime.world_size), key=lambda rank: everyone[rank][0])
     takes = (has_own or runtime.is_main) and runtime.rank != source
     _send(run_dir, source, runtime, takes=takes)
-    there = json.loads(_text(json.dumps(_checkpoints(run_dir)), source, runtime))
+    there = json.loads(tell(json.dumps(_checkpoints(run_dir)), source, runtime))
     for name in {*_checkpoints(run_dir)} - {*there} if takes else ():
         remove(run_dir / "checkpoints" / name)
     for name in there:
@@ -54,10 +54,16 @@ def hand_out(checkpoint: Path, runtime: Runtime) -> None:
         _send(checkpoint, 0, runtime, takes=_has_own(checkpoint / MANIFEST, runtime))
 
 
+def tell(text: str, source: int, runtime: Runtime) -> str:
+    """Return the text of the source, on all processes."""
+    data = text.encode() if runtime.rank == source else b""
+    return _bytes(data, runtime.sum_int(len(data)), runtime).decode()
+
+
 def _has_own(path: Path, runtime: Runtime) -> bool:
     """Return whether this process speaks for a machine where a file is not the main process's."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return (_text(text, 0, runtime) != text) and runtime.is_local_main
+    return (tell(text, 0, runtime) != text) and runtime.is_local_main
 
 
 def _newest(run_dir: Path) -> tuple[int, int]:
@@ -85,13 +91,13 @@ def _send(folder: Path, source: int, runtime: Runtime, *, takes: bool) -> None:
     """Copy the files of a folder that are not hidden; where all have its manifest, nothing."""
     path = folder / MANIFEST
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    manifest = _text(text, source, runtime)
+    manifest = tell(text, source, runtime)
     if runtime.all_agree(bool(manifest) and (not takes or text == manifest)):
         return
     found = folder.glob("[!.]*") if folder.is_dir() else ()
     mine = [f.name for f in found if f.is_file() and f.name != ENDING]
     mine.sort(key=lambda name: (name == MANIFEST, name))  # what a checkpoint is whole with is last
-    for name in json.loads(_text(json.dumps(mine), source, runtime)):
+    for name in json.loads(tell(json.dumps(mine), source, runtime)):
         _copy(folder / name, source, runtime, takes=takes)
 
 
@@ -113,12 +119,6 @@ def _chunks(path: Path, source: int, runtime: Runtime) -> Iterator[bytes]:
     with (path if reads else Path(os.devnull)).open("rb") as file:
         for start in range(0, size, CHUNK_BYTES):
             yield _bytes(file.read(CHUNK_BYTES), min(CHUNK_BYTES, size - start), runtime)
-
-
-def _text(text: str, source: int, runtime: Runtime) -> str:
-    """Return the text of the source, on all processes."""
-    data = text.encode() if runtime.rank == source else b""
-    return _bytes(data, runtime.sum_int(len(data)), runtime).decode()
 
 
 def _bytes(data: bytes, size: int, runtime: Runtime) -> bytes:

@@ -11,6 +11,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from job.mlflow_end import end_run
+from job.mlflow_machines import open_monitor
 from job.mlflow_models import MODEL, send_model
 from job.mlflow_points import read_points, unsent
 from job.mlflow_run import describe, find_run, make_run, send_files
@@ -78,16 +79,23 @@ class MLflowSink:
         say: Shows people a line.
         live: Training is running here: mark the run so, and record what the machine does. Else
             there is time: compare each point with those that the run has got.
+        node: Name of this machine, where there are several.
     """
 
     def __init__(
-        self, run_dir: Path, state: dict[str, Any], say: Callable[[str], None], *, live: bool
+        self,
+        run_dir: Path,
+        state: dict[str, Any],
+        say: Callable[[str], None],
+        *,
+        live: bool,
+        node: str | None = None,
     ) -> None:
         quiet()
         self._run_dir = run_dir
         self._state = state
         self._say = say
-        self._live = live
+        self._live, self._node = live, node
         self.uri = without_secrets(state["uri"])
         self._client: MlflowClient | None = None
         self._monitor: Any = None
@@ -207,14 +215,9 @@ class MLflowSink:
         return unsent(lambda key: history(key) if key in latest else [], {})
 
     def _watch_machine(self) -> None:
-        """Record what the machine does; MLflow's monitor ends when the store fails once."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
+        """Record what this machine does; the monitor ends when the store fails once."""
         if self._live and (self._monitor is None or not self._monitor._process.is_alive()):
-            self._monitor = SystemMetricsMonitor(
-                self.run_id, resume_logging=True, tracking_uri=self._state["uri"]
-            )
-            self._monitor.start()
+            self._monitor = open_monitor(self._state["uri"], self.run_id, self._node)
 
     def _send_files(self, send: Callable[[], object]) -> None:
         try:

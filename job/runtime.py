@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -163,6 +164,8 @@ class Runtime:
         self.local_world_size = local_world_size
         self.is_main: bool = self._accelerator.is_main_process
         self.is_local_main: bool = self._accelerator.is_local_main_process
+        self.node = socket.gethostname() if self.world_size > local_world_size else None
+        """Name of this machine, where there are several."""
         self.device: torch.device = self._accelerator.device
         self.dtype = torch.float64 if self.precision == "fp64" else torch.float32
         self.feature_dtype = torch.bfloat16 if self.precision == "bf16" else None

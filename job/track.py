@@ -82,12 +82,18 @@ class Tracker:
     """The record of one training, on the main process; `open_tracker` makes it."""
 
     def __init__(
-        self, options: Track, run_dir: Path, run_name: str, total_steps: int, world_size: int
+        self,
+        options: Track,
+        run_dir: Path,
+        run_name: str,
+        total_steps: int,
+        world_size: int,
+        node: str | None,
     ) -> None:
         self._mlflow, self._report = options.mlflow, options.report
         self._run_dir = run_dir
         self._run_name = run_name
-        self._world_size = world_size
+        self._world_size, self._node = world_size, node
         self._progress = Progress(run_name, total_steps)
         self._latest: dict[str, float | None] = {}
         self._record: Record | None = None
@@ -124,9 +130,14 @@ class Tracker:
             tags["mlflow.parentRunId"] = self._mlflow.parent
         state = remember_run(self._run_dir, self._mlflow, self._run_name, config, tags, step)
         if self._mlflow is not None:
-            self._sink = MLflowSink(self._run_dir, state, self.message, live=True)
+            self._sink = MLflowSink(self._run_dir, state, self.message, live=True, node=self._node)
             self._sink.start()
         self._progress.start(step)
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run; empty where it has none, or none yet."""
+        return (self._sink and self._sink.run_id) or ""
 
     def step(self, step: int, num_seeds: int) -> None:
         """Count one optimizer step of `num_seeds` seeds (of all processes) for the display."""
@@ -202,7 +213,7 @@ class SilentTracker(Tracker):
     """The tracker of every process but the main one: does nothing."""
 
     def __init__(self) -> None:
-        pass
+        self._sink = None
 
     def begin(self, *args: Any, **options: Any) -> None:
         """Do nothing."""
@@ -228,11 +239,12 @@ def open_tracker(
     is_main: bool,
     total_steps: int,
     world_size: int,
+    node: str | None = None,
 ) -> Tracker:
     """Return the tracker of this process; only the main one records anything."""
     if not is_main:
         return SilentTracker()
-    return Tracker(options, run_dir, run_name, total_steps, world_size)
+    return Tracker(options, run_dir, run_name, total_steps, world_size, node)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -50,7 +50,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.evaluation import Evaluation
     from job.initial import begin_with, freeze
     from job.meter import Meter
-    from job.mirror import mirror
+    from job.mirror import mirror, tell
+    from job.mlflow_machines import Watch
     from job.optim import build_optimizer, learning_rate
     from job.placement import placed
     from job.plan import describe_parameters, describe_plan, num_parameters
@@ -123,9 +124,12 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         is_main=runtime.is_main,
         total_steps=num_steps,
         world_size=runtime.world_size,
+        node=runtime.node,
     )
+    watch = Watch(config.track.mlflow, runtime)
     first, facts = progress.step, (tree_of(config), store.card(), rundir.tags(runtime))
     runtime.on_main(lambda: tracker.begin(*facts, first, evaluated=not progress.evaluation_due))
+    watch.start(tell(tracker.run_id, 0, runtime))
     sizes = num_parameters(module)
     tracker.message(describe_plan(order, tasks))
     tracker.message(describe_parameters(sizes))
