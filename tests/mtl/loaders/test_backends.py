@@ -105,3 +105,9 @@ def test_what_the_sampler_does_not_know_is_refused(shops, option):
     churn = {"back": SHOPS["back"]}
     with pytest.raises(ConfigError, match=r"^loader\.backend: cuda .* take numba"):
         stream_of(shops, churn, "cuda", **option)
+
+
+@pytest.mark.parametrize(("backend", "threads"), [("numba", 3), ("cuda", 1)])
+def test_one_thread_asks_the_device(customers, backend, threads):
+    tasks = {"segment": CUSTOMERS["segment"]}
+    assert stream_of(customers, tasks, backend, num_threads=3)._num_threads == threads

@@ -9,7 +9,7 @@ from mtl.loaders.placement import MODEL_SHARE, Sizes, choose, sizes_of
 from mtl.loaders.residence import residence
 from mtl.loaders.samplers._resident import resident
 
-GIB = st.integers(0, 1 << 40)
+GIB = st.integers(0, 20).map(lambda number: number << 28)
 ROOM = 1 << 30, 1 << 30, 1 << 32
 AUTO, CUDA = Loader(), Loader(backend="cuda")
 TIERS = [("numba", "host"), ("cuda", "host"), ("cuda", "pinned"), ("cuda", "device")]
