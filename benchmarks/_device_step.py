@@ -2,7 +2,7 @@
 
 usage: python benchmarks/_device_step.py CASE.json OUT.json
 
-With a GPU it is there, without one on the CPU: the same lines.
+Where there is a GPU it runs there, else on the CPU: the same lines.
 """
 
 import json
@@ -134,6 +134,19 @@ def waits(training: Training, batch: Data) -> str:
     return "nowhere"
 
 
+def launches(training: Training, batch: Data) -> int:
+    """Return how many kernels a step runs on a GPU; of a CPU, how many operations it asks for."""
+    stepper = next(iter(training.steppers.values()))
+    with torch.profiler.profile() as profile:
+        training.step(stepper, iter([batch]), 0)
+        wait(training.runtime.device)
+    events = profile.events() or []
+    if training.runtime.device.type == "cuda":
+        return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in events)
+    called = [event for event in events if event.name.startswith("aten::")]
+    return sum(event.cpu_parent not in called for event in called)
+
+
 def distance_to_cpu(training: Training, batch: Data) -> float:
     """Return how far predictions in float32 are from those of the CPU, of the largest one."""
     with torch.no_grad():
@@ -157,6 +170,7 @@ def main(case: Path, out: Path) -> None:
             "parts": parts(training, batch),
             "peak_bytes": peak_memory(runtime.device),
             "waits": waits(training, batch),
+            "launches": launches(training, batch),
             "distance": distance_to_cpu(training, batch),
             "batch": {
                 "nodes": batch.num_sampled_nodes,

@@ -55,6 +55,7 @@ class Ours:
         tasks: the `tasks:` section; default: one of the node tasks.
         rates: `loader.rates`.
         loader: other options of the `loader:` section.
+        every_steps: between two lines of its record; to write one it waits for the device.
         microbatches: of a step, shared by its ranks.
     """
 
@@ -63,6 +64,7 @@ class Ours:
     tasks: Mapping[str, Any] = field(default_factory=lambda: node_tasks(1))
     rates: Mapping[str, float] = field(default_factory=dict)
     loader: Mapping[str, Any] = field(default_factory=dict)
+    every_steps: int = 1
     microbatches: int = 1
     alone: bool = True
 
@@ -99,7 +101,7 @@ class Ours:
             "train": {"epochs": for_ever, "precision": self.precision},
             "evaluate": {"every_epochs": for_ever},
             "checkpoint": {"every_epochs": for_ever},
-            "track": {"mlflow": None, "every_steps": 1},
+            "track": {"mlflow": None, "every_steps": self.every_steps},
         }
 
 
