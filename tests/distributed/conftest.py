@@ -199,7 +199,7 @@ def all_kinds() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file that describes all cases."""
+    """Return the file that describes all cases, each of them for one process and for several."""
     path = tmp_path_factory.mktemp("parity") / "cases.json"
     file = write_molecules(tmp_path_factory.mktemp("molecules") / "molecules.npz")
     molecules = {
@@ -223,7 +223,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for i in range(max(len(sharings), len(encoders)))
     }
-    path.write_text(json.dumps(CASES | molecules | every))
+    found = CASES | molecules | every
+    for described, others in zip(found.values(), itertools.cycle([[2], [3], [4]])):
+        described["world_sizes"] = [1, *others]
+    path.write_text(json.dumps(found))
     return path
 
 

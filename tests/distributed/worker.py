@@ -1,6 +1,8 @@
 """Run every case on 1, 2, 3 and 4 processes, forked from one that has imported everything.
 
 usage: python worker.py OUT_DIR [W ...]   (reads OUT_DIR/cases.json, writes OUT_DIR/CASE.W.RANK.npz)
+
+A case may name its `world_sizes`; it runs on all of them otherwise.
 """
 
 import itertools
@@ -110,8 +112,9 @@ def main(out: Path, world_sizes: Sequence[int]) -> None:
     """Run the cases on each number of processes."""
     cases = json.loads((out / "cases.json").read_text())
     warm_caches(read(next(iter(cases.values()))["config"], []))
-    for world_size in world_sizes:
-        run_forked(world_size, partial(run_rank, cases, out))
+    for size in world_sizes:
+        its = {n: case for n, case in cases.items() if size in case.get("world_sizes", [size])}
+        run_forked(size, partial(run_rank, its, out))
 
 
 if __name__ == "__main__":
