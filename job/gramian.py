@@ -45,7 +45,8 @@ class AtRepresentation:
 
     def __init__(self, model: MultiTaskModel, num_tasks: int, scale: float = 1.0) -> None:
         self._model, self._scale = model, scale
-        self._sum: Tensor = torch.zeros(num_tasks, num_tasks, dtype=torch.float64)
+        weight = next(model.parameters())
+        self._sum: Tensor = weight.new_zeros(num_tasks, num_tasks, dtype=torch.float64)
 
     def add(self, losses: Sequence[Float[Tensor, ""]], labelled: Sequence[bool]) -> None:
         """Take the losses of the last batch."""
@@ -54,7 +55,6 @@ class AtRepresentation:
         if not chosen:
             return
         rows = [self._row(losses[task], read) for task in chosen]
-        self._sum = self._sum.to(read[0].device)
         place = moved(torch.tensor(chosen), read[0].device)
         for parts in zip(*rows, strict=True):
             matrix = torch.stack(parts)

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from job.clock import Clock, CpuTimer
+from job.meter import Meter
+from job.step import Stepper
+from mtl.balancing import Balancing
+from mtl.collective import Alone
 from mtl.graphs.cache import open_graph
 from mtl.graphs.marketplace import Marketplace
 from mtl.graphs.synthetic import Synthetic
@@ -17,6 +23,7 @@ from mtl.loaders import Loader
 from mtl.loaders.stream import build_stream
 from mtl.models import Model
 from mtl.models.encoders import Encoder
+from mtl.models.encoders.sage import Sage
 from mtl.models.multitask import build_model
 from mtl.models.sharing import Sharing
 from mtl.tasks import Task
@@ -79,6 +86,44 @@ def test_no_encoder_and_no_loss_needs_a_number_of_the_device(graphs, encoder):
 def test_no_way_of_sharing_needs_a_number_of_the_device(graphs, sharing):
     for store, tasks in graphs:
         descend(store, tasks, "sage", sharing)
+
+
+class OnMeta(Alone):
+    """One process on a device without numbers."""
+
+    device, loss_scale, precision, stop_requested = torch.device("meta"), 1.0, "fp32", False
+
+    def __init__(self):
+        self.clock = Clock(CpuTimer())
+
+    def unwrap(self, model):
+        return model
+
+    def accumulate(self, model, *, last):
+        return nullcontext()
+
+    def backward(self, loss):
+        loss.backward()
+
+
+@pytest.mark.parametrize("balancing", ["equal", "upgrad"])
+def test_a_step_reads_nothing_but_what_the_balancing_weighs(graphs, balancing):
+    (store, described), runtime = graphs[0], OnMeta()
+    tasks = bind_tasks({name: Task.read(tree) for name, tree in described.items()}, store)
+    loader = Loader(num_neighbors=(3, 2), batch_size=20, global_batch_size=40)
+    stream = build_stream(loader, store, tasks)
+    options = Model(encoder=Sage(num_layers=2), sharing=Sharing.read({"type": "hard"}), dim=8)
+    model = build_model(options, store, tasks).to("meta")
+    weighs = Balancing.read({"type": balancing, "conflicts_every": None})
+    stepper, meter = Stepper(model, tasks, weighs, runtime, stream, 0), Meter(runtime, list(tasks))
+    ((_, batches),) = stream.steps(0, 1)
+    stops = balancing == "upgrad"  # where losses and Gramian are read, and all of them are there
+    with pytest.raises(NotImplementedError, match="meta") if stops else nullcontext():
+        for batch, losses in stepper.backward(batches, 0):
+            meter.add(losses, batch)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.optim.SGD(model.parameters()).step()
+        assert norm.is_meta
 
 
 def asked(start, folder: Path, *overrides: str) -> list[str]:
