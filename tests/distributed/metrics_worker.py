@@ -77,6 +77,10 @@ class Made:
         """Return those of some seeds."""
         return self._target[torch.from_numpy(seeds)]
 
+    def statistics_as(self, like: torch.Tensor) -> Statistics:
+        """Return them as they are: all is fp64, on the CPU."""
+        return self.statistics
+
     def __getattr__(self, name: str) -> Any:
         """Return a method of the bound task, or of its options with what a bound label adds."""
         if self._bound is not None:
