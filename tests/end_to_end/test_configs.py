@@ -25,6 +25,8 @@ LARGE = {  # a real graph as it is, a small model
     "oewn": [
         *("loader.batch_size=4096", "loader.global_batch_size=4096", "evaluate.batch_size=4096"),
         *("loader.num_neighbors=[2,1]", "evaluate.num_neighbors=[1,1]", "model.dim=16"),
+        "loader.rates={synset: 0.1, lemma: 0.1, synset__hypernym__synset: 0.1, "
+        "synset__related__synset: 0.1}",
     ],
 }
 

@@ -146,8 +146,13 @@ def test_so_do_those_of_every_way_of_sharing(sharing):
     assert_same(job.outputs(), job.expected())
 
 
-@pytest.mark.parametrize("sharing", ["ple", "mtan", "mimo", "separate", "cross_stitch"])
-@pytest.mark.parametrize("encoder", ["rgcn", "hgt"])
+@pytest.mark.parametrize(
+    ("encoder", "sharing"),
+    [
+        *(("rgcn", sharing) for sharing in ("mtan", "mimo", "cross_stitch")),
+        *(("hgt", sharing) for sharing in ("ple", "separate")),
+    ],
+)
 def test_so_do_graphs_of_many_types_with_links_that_validation_and_test_hide(encoder, sharing):
     job = Opened(config_of(SHOPS, SHOP_TASKS, encoder=encoder, sharing=sharing))
     assert own_graph(job.make(split="val", num_hops=0)) is None
