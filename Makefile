@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: train test lint soak faults audit bench mutants
+.PHONY: train test lint soak faults audit bench mutants image-test
 .DEFAULT_GOAL := train
 
 train: $(READY)  ## train the quick start: four tasks on a made-up graph, about a minute
@@ -33,6 +33,9 @@ audit: $(READY)  ## known vulnerabilities of what is installed (asks the network
 
 mutants: $(READY)  ## classic bugs of trainers, seeded one at a time: a test finds each
 	$(BIN)/python tests/mutants/run.py
+
+image-test: $(READY)  ## build the image and run it as a cluster does (root; buildah, runc); IMAGE_ARGS go to buildah
+	$(BIN)/python tests/image.py $(IMAGE_ARGS)
 
 bench: $(READY)  ## measurements side by side; one table and one JSON each
 	set -e; for script in benchmarks/[!_]*.py; do $(BIN)/python $$script; done

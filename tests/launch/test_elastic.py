@@ -17,7 +17,7 @@ def starts(folder: Path) -> int:
     return len((folder / "starts").read_text())
 
 
-@pytest.mark.parametrize("code", [64, 75, 76])
+@pytest.mark.parametrize("code", [64, 65, 73, 75, 76, 77, 78])
 def test_the_code_of_a_failing_worker_comes_through_without_a_restart(supervise, tmp_path, code):
     fail = f"import os, sys\nif os.environ['RANK'] == '1': {COUNT.strip()}; sys.exit({code})"
     ended, _, stderr = supervise(fail, "--nproc", "2", "--max-restarts", "3").end()
