@@ -9,6 +9,7 @@ import torch
 from job.config import JobConfig
 from job.rundir import is_started
 from job.runtime import Runtime
+from mtl.graphs._memory import memory_bytes
 from mtl.graphs.store import GraphStore
 from mtl.loaders.placement import choose, sizes_of
 
@@ -43,7 +44,7 @@ def place(config: JobConfig, store: GraphStore, runtime: Runtime) -> tuple[JobCo
     sizes = sizes_of(
         store, runtime.feature_dtype, edge_features=config.model.encoder.reads_edge_features
     )
-    spare = psutil.virtual_memory().available // runtime.local_world_size
+    spare = min(psutil.virtual_memory().available, memory_bytes()) // runtime.local_world_size
     found = choose(loader, sizes, free, total, spare, sharded=store.shards is not None)
     chosen = replace(loader, backend=found.backend, features=found.features)
     return replace(config, loader=chosen), found.why

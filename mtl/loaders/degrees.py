@@ -6,6 +6,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mtl.graphs.topology import Bits, Csc
+from mtl.loaders.samplers._tensors import rows_of
 from mtl.loaders.transfer import moved
 
 
@@ -32,9 +33,9 @@ class VisibleDegrees:
         self, nodes: Int[Tensor, " nodes"], hidden: Int[np.ndarray, " edges"]
     ) -> Int[Tensor, " nodes"]:
         """Return the degrees of nodes where some more edges are hidden; some may stand twice."""
-        degree = self._colptr[nodes + 1] - self._colptr[nodes]
+        degree = rows_of(self._colptr, nodes + 1) - rows_of(self._colptr, nodes)
         if self._lost is not None:
-            degree -= self._lost[nodes]
+            degree -= rows_of(self._lost, nodes)
         return degree - self._times(nodes, hidden) if len(hidden) else degree
 
     def _times(
@@ -49,4 +50,4 @@ class VisibleDegrees:
         counted = np.unique(self._csc.destination(edges), return_counts=True)
         into, times = (moved(torch.from_numpy(part), nodes.device) for part in counted)
         at = torch.searchsorted(into, nodes).clamp_(max=len(into) - 1)
-        return torch.where(into[at] == nodes, times[at], 0)
+        return torch.where(rows_of(into, at) == nodes, rows_of(times, at), 0)

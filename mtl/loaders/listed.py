@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mtl.graphs.schema import EdgeType
-from mtl.loaders.samplers._tensors import known
+from mtl.loaders.samplers._tensors import known, rows_of
 from mtl.loaders.transfer import moved
 
 Listed = tuple[Int[Tensor, " listed"], Int[Tensor, " listed_and_one"], list[int]]
@@ -47,7 +47,7 @@ def listed_by_type(
         colptr.items(), starts, counts, everything, strict=False
     ):
         listed = part - start
-        kept = torch.cat([pointer[listed], pointer[-1:]])
+        kept = torch.cat([rows_of(pointer, listed), pointer[-1:]])
         found[kind] = listed, kept, [count - its[0] for count in its]
     return found
 

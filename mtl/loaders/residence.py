@@ -13,6 +13,7 @@ from mtl.graphs.schema import Owner
 from mtl.graphs.store import GraphStore
 from mtl.loaders import Where
 from mtl.loaders.gather import gather
+from mtl.loaders.samplers._tensors import rows_of
 
 CHUNK_BYTES = 1 << 26
 _tables: WeakKeyDictionary[GraphStore, dict[object, "Table"]] = WeakKeyDictionary()
@@ -75,7 +76,7 @@ class Table(Residence):
 
     def gather(self, ids: Int[Tensor, " rows"]) -> Float[Tensor, "rows features"]:
         """Return rows of the table."""
-        return self._table.index_select(0, ids)
+        return rows_of(self._table, ids)
 
 
 class _Pinned:

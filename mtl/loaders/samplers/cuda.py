@@ -15,7 +15,7 @@ from mtl.loaders.samplers._output import pack
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._removed import Removed
 from mtl.loaders.samplers._resident import Resident, resident
-from mtl.loaders.samplers._tensors import Drawing, Placing, nowhere, read
+from mtl.loaders.samplers._tensors import Drawing, Placing, nowhere, read, rows_of
 from mtl.loaders.samplers.base import Sampler, Subgraph
 from mtl.loaders.transfer import moved
 
@@ -128,7 +128,7 @@ class _Growth:
         placings = {
             name: Placing(
                 self._places[name],
-                torch.cat([self._edges_of[kind][1][edges[kind][1]].long() for kind in its]),
+                torch.cat([rows_of(self._edges_of[k][1], edges[k][1]).long() for k in its]),
             )
             for name, its in kinds.items()
             if its
