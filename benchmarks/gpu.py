@@ -38,7 +38,13 @@ TRAINING_SHARE = 0.9
 
 
 def measure(args: Namespace) -> Report:
-    report, wanted = Report(), (args.only,) if args.only else ("products", "balancing", "papers")
+    import torch  # seconds that --help does not wait for
+
+    report = Report()
+    if not (args.quick or torch.cuda.is_available()):
+        _add(report, what="a GPU is needed; --quick shows on a CPU that all of it runs")
+        return report
+    wanted = (args.only,) if args.only else ("products", "balancing", "papers")
     shape = _shape(args)
     speed = _apart(report, "products", shape, args) if {"products", "papers"} & {*wanted} else 0.0
     if "products" in wanted:
@@ -95,7 +101,7 @@ def _against_plain(report: Report, shape: Shape, args: Namespace) -> None:
 
 def _apart(report: Report, name: str, shape: Shape, args: Namespace) -> float:
     """Add a step and its parts, with the floor of each; return the seeds a second."""
-    from _ceilings import Ceilings  # torch: seconds that --help does not wait for
+    from _ceilings import Ceilings
     from _floor import Sampled, floor
 
     found = _device_step(shape, args, {"equal": EQUAL})
