@@ -58,6 +58,7 @@ def evaluate_run(
     from job.checkpoint import Checkpoints
     from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
+    from job.mirror import mirror
     from job.placement import placed
     from job.results import show
     from job.state import read_weights
@@ -66,6 +67,7 @@ def evaluate_run(
     from mtl.models.multitask import build_model
     from mtl.tasks.bound import bind_tasks
 
+    mirror(config.run.dir, runtime)
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
     config = placed(config, store, runtime)

@@ -11,6 +11,7 @@ from job.checkpoint import Checkpoints
 from job.checkpoint_files import MANIFEST as CHECKPOINT
 from job.conversion import ConversionProgress
 from job.evaluate import step_of
+from job.mirror import mirror
 from job.placement import placed
 from job.prediction import Pass
 from job.prediction_files import claim, num_rows
@@ -71,6 +72,7 @@ def predict(wish: "Wish", runtime: Runtime) -> None:
 def open_run(wish: "Wish", runtime: Runtime) -> Opened:
     """Open the graph to predict on, and the model of the run for it."""
     config = wish.config
+    mirror(config.run.dir, runtime)
     store, trained = _graph(wish)
     tasks = _tasks(wish, store, trained)
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)
