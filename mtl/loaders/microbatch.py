@@ -1,6 +1,6 @@
 """stream: one microbatch by its number: one sampling call serves the seeds of all tasks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from mtl.loaders.degrees import VisibleDegrees
 from mtl.loaders.gather import gather
 from mtl.loaders.listed import Listed, all_listed, listed_by_type
 from mtl.loaders.request import Request
-from mtl.loaders.residence import OnHost, Residence, residence
+from mtl.loaders.residence import OnHost, residences
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers.base import Sampler
 from mtl.loaders.seeds import SeedOrder, Seeds
@@ -85,19 +85,13 @@ class MicrobatchLoader(NeighborLoader):
     ) -> None:
         self.tasks, self.order, self.split, self.dtype = tasks, order, split, dtype
         self._store, self._seed_time, self._device = store, seed_time, sampler.device
-
-        def living(owners: Iterable[Any]) -> dict[Any, Residence]:
-            found = {
-                owner: residence(store, owner, dtype, sampler.device, where) for owner in owners
-            }
-            return {it: features for it, features in found.items() if features is not None}
-
+        how = dtype, sampler.device, where
         self._features = (
-            living(store.node_types)
+            residences(store, store.node_types, *how)
             if features is None
             else {kind: OnHost(its, dtype) for kind, its in features.items()}
         )
-        self._edge_features = living(store.edge_types if edge_features else ())
+        self._edge_features = residences(store, store.edge_types if edge_features else (), *how)
         self.shards: ShardedFeatures | None = None
         """Who has the features, where this process does not hold all of them."""
         if features is None and store.shards is not None:

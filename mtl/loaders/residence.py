@@ -1,6 +1,7 @@
 """stream: where features live: mapped on the host, or in a table that the device reads; rows."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -110,3 +111,9 @@ def residence(
     if key not in tables:
         tables[key] = Table(features, dtype, device, where)
     return tables[key]
+
+
+def residences(store: GraphStore, owners: Iterable[Any], *how: Any) -> dict[Any, Residence]:
+    """Return where the features of those types live that have some; see `residence`."""
+    found = {owner: residence(store, owner, *how) for owner in owners}
+    return {owner: features for owner, features in found.items() if features is not None}

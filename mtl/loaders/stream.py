@@ -14,16 +14,13 @@ from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
 from mtl.errors import ConfigError
-from mtl.graphs.schema import EdgeType, Owner, text
+from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
-from mtl.graphs.topology import Bits, Topology
-from mtl.loaders import DEFAULT, Loader
+from mtl.graphs.topology import Bits
+from mtl.loaders import Loader
 from mtl.loaders.lane import Lane, Made
 from mtl.loaders.microbatch import MicrobatchLoader
-from mtl.loaders.samplers.base import Sampler
-from mtl.loaders.samplers.cuda import CudaSampler
-from mtl.loaders.samplers.numba import NumbaSampler
-from mtl.loaders.samplers.pyg import PyGSampler
+from mtl.loaders.sampling import check_times, fan_outs_of, sampler_of
 from mtl.loaders.seeds import SeedOrder, Seeds
 from mtl.plugin import nearest
 from mtl.tasks.bound import SPLITS, BoundTask
@@ -145,7 +142,8 @@ def build_stream(
     """Make the stream of one split of a graph.
 
     Args:
-        options: the `loader:` section; `num_threads: auto` is 1 here, the job knows the cores.
+        options: the `loader:` section; `auto` is 1 thread here, and numba: the job knows the
+            cores and the GPUs.
         store: the graph.
         tasks: which seeds there are: the union of what they label.
         only: names of those whose seeds are wanted; default: all. What the others hold out stays
@@ -167,7 +165,7 @@ def build_stream(
     """
     held_out = _held_out(tasks)
     tasks = {name: task for name, task in tasks.items() if only is None or name in only}
-    _check_times(options, store, tasks)
+    check_times(options, store, tasks)
     train = split == "train" and seeds is None
     global_batch_size = options.global_batch_size or options.batch_size * world_size
     groups = _groups(tasks, split) if seeds is None else seeds
@@ -185,8 +183,8 @@ def build_stream(
         rates=options.rates if train else None,
     )
     words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
-    fan_outs = _fan_outs(options.num_neighbors, store.topology(), num_hops, section)
-    sampler = _sampler(options, store, fan_outs, int(words[0]), held_out, device)
+    fan_outs = fan_outs_of(options.num_neighbors, store.topology(), num_hops, section)
+    sampler = sampler_of(options, store, fan_outs, int(words[0]), held_out, device)
     threads = 1 if options.num_threads == "auto" else int(options.num_threads)
     if sampler.max_threads is not None:
         threads = min(threads, sampler.max_threads)
@@ -207,58 +205,6 @@ def build_stream(
     return Stream(loader, threads, options.prefetch, options.prefetch_bytes, device)
 
 
-def _sampler(
-    options: Loader,
-    store: GraphStore,
-    fan_outs: tuple[int, ...] | dict[EdgeType, tuple[int, ...]],
-    seed: int,
-    hidden: dict[EdgeType, Bits],
-    device: torch.device,
-) -> Sampler:
-    kinds = {"pyg": PyGSampler, "cuda": CudaSampler}
-    if options.backend == "cuda" and store.shards is not None:
-        raise ConfigError(
-            "loader.backend: cuda reads all features itself, and graph.features is sharded; take "
-            "numba, or graph.features: replicated"
-        )
-    try:
-        sampler = kinds.get(options.backend, NumbaSampler)(
-            store.topology(),
-            fan_outs,
-            seed=seed,
-            replace=options.replace,
-            weighted=options.weighted,
-            temporal=options.temporal,
-            hidden=hidden,
-        )
-    except ConfigError as error:
-        raise ConfigError(f"loader.{error}") from error
-    return sampler.to(device) if isinstance(sampler, CudaSampler) else sampler
-
-
-def _check_times(options: Loader, store: GraphStore, tasks: Mapping[str, BoundTask]) -> None:
-    """Check that every seed of temporal sampling has a time.
-
-    Raises:
-        ConfigError: the nodes or edges of a task have none, or nobody asks for times.
-    """
-    if options.temporal is None and options.seed_time is not None:
-        raise ConfigError("loader.seed_time: given, but loader.temporal is not")
-    if options.temporal is None or options.seed_time is not None:
-        return
-    topology = store.topology()
-    timed: set[Owner] = set(topology.time)
-    timed |= {kind for kind, csc in topology.edges.items() if csc.time is not None}
-    names = ", ".join(sorted(text(kind) for kind in timed)) or "nothing"
-    for name, task in tasks.items():
-        if task.owner not in timed:
-            raise ConfigError(
-                f"loader.temporal: the seeds of tasks.{name} need a time, and {task.group} has "
-                f"none (there is one on: {names}); say as of when they are looked at: "
-                "loader.seed_time"
-            )
-
-
 def _held_out(tasks: Mapping[str, BoundTask]) -> dict[EdgeType, Bits]:
     """Return the edges of each type that never carry a message, whichever task says so."""
     found: dict[EdgeType, Bits] = {}
@@ -266,29 +212,6 @@ def _held_out(tasks: Mapping[str, BoundTask]) -> dict[EdgeType, Bits]:
         for kind, bits in task.held_out.items():
             found[kind] = found[kind] | bits if kind in found else bits
     return found
-
-
-def _fan_outs(
-    num_neighbors: tuple[int, ...] | dict[str, tuple[int, ...]],
-    topology: Topology,
-    num_hops: int | None,
-    section: str,
-) -> tuple[int, ...] | dict[EdgeType, tuple[int, ...]]:
-    """Return the neighbours of each hop, by edge type where they differ.
-
-    Raises:
-        ConfigError: there is no such edge type.
-    """
-    if isinstance(num_neighbors, tuple):
-        return num_neighbors[:num_hops]
-    names = {"__".join(kind): kind for kind in topology.edges}
-    for name in num_neighbors.keys() - names.keys() - {DEFAULT}:
-        raise ConfigError(
-            f"{section}.num_neighbors.{name}: the graph has no such edge type"
-            f"{nearest(name, list(names))} (it has: {', '.join(names)})"
-        )
-    default = num_neighbors[DEFAULT]
-    return {kind: num_neighbors.get(name, default)[:num_hops] for name, kind in names.items()}
 
 
 def _groups(tasks: Mapping[str, BoundTask], split: str) -> Seeds:
