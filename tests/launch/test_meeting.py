@@ -2,8 +2,12 @@
 
 import signal
 import socket
+import time
 
 import pytest
+
+from launch import meeting
+from launch.meeting import Meeting
 
 ENDS_WITH_LAUNCHER = "from job.orphans import end_with_launcher\nend_with_launcher()\n"
 
@@ -133,3 +137,23 @@ def test_a_port_that_is_taken_is_named(machines):
         code, _, said = machines("", 0, "--rdzv-endpoint", f"127.0.0.1:{port}").end()
     assert f"--rdzv-endpoint: port {port} cannot be opened" in said
     assert code == 1  # the command line makes 64 of it
+
+
+def test_what_was_said_before_a_machine_came_is_not_for_it(wait_until, monkeypatch):
+    ended: list[int] = []
+    monkeypatch.setattr(meeting, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(meeting, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(meeting.signal, "pthread_kill", lambda _, number: ended.append(number))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = free.getsockname()
+    store = meeting._store(*place, is_host=True)
+    lost = Meeting(place, is_first=False)
+    lost.give_up(79)
+    with Meeting(place, is_first=False) as new:
+        time.sleep(0.3)
+        assert (new.ending, ended) == (None, [])
+        lost.give_up(65)
+        wait_until(lambda: ended == [signal.SIGTERM])
+        assert new.ending.code == 65
+    del store
