@@ -9,7 +9,8 @@ from rich.table import Table
 
 from job.gates import gate_table
 from job.meter import Meter
-from job.runtime import Interruption, Runtime, StoppedError
+from job.runtime import Runtime, StoppedError
+from job.signals import Interruption
 from job.state import Progress
 from job.track import Status, Tracker
 

@@ -31,6 +31,7 @@ from job.hardware import (
 from job.numa import settle
 from job.orphans import end_with_launcher, has_launcher
 from job.redaction import without_secrets
+from job.signals import SIGNALS, Interruption, end_on_signals, interrupt
 from job.watchdog import Watchdog
 from mtl.errors import UserError
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from mtl.collective import Exchange
 
 TIMEOUT = timedelta(minutes=10)
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SILENT_SECONDS = 2.0
 ECHO_SECONDS = 1.0
 """Slurm and systemd signal all processes of a job at once, and the launcher hands on its own."""
@@ -73,10 +73,6 @@ class StoppedError(UserError):
     exit_code = 75
 
 
-class Interruption(BaseException):
-    """The job was asked to stop while it had nothing to save; no library catches this."""
-
-
 class NonFiniteError(UserError):
     """A loss or a gradient is infinite or not a number."""
 
@@ -90,7 +86,7 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     SIGTERM and SIGINT end it at once with 75, until a Runtime defers them.
     """
     end_with_launcher()
-    _end_on_signals()
+    end_on_signals()
     # OpenMP reads it when torch is imported. Its threads spin where they wait, by default, and take
     # the cores that the loader's threads and other processes need: on two busy cores a step took
     # 5 to 10 times as long; on idle ones spinning gains a tenth.
@@ -238,9 +234,9 @@ class Runtime:
         Raises:
             Interruption: there was one.
         """
-        _end_on_signals()
+        end_on_signals()
         if self.stop_requested:
-            _interrupt(signal.SIGTERM, None)
+            interrupt(signal.SIGTERM)
 
     def on_main(self, action: Callable[[], object]) -> None:
         """Run an action on the main process; where it fails, all processes end, none waits.
@@ -453,15 +449,6 @@ def _mean_in_bf16(bucket: GradBucket) -> Future[Tensor]:
     return mean.then(lambda done: gradient.copy_(done.value()[0]))
 
 
-def _end_on_signals() -> None:
-    for name in SIGNALS:
-        signal.signal(name, _interrupt)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise Interruption(f"stopped by {signal.Signals(number).name}; the same command goes on")
-
-
 def _say(message: str, *, common: bool) -> None:
     """Print how this process ended.
 
@@ -491,7 +478,7 @@ def _told(error: BaseException) -> tuple[int, str]:
             lines = str(error)
             return error.exit_code, f"error: {lines}" if lines else ""
         case Interruption():
-            return StoppedError.exit_code, str(error)
+            return error.exit_code, str(error)
         case OSError(errno=number) if number in CANNOT_WRITE:
             return CannotWriteError.exit_code, f"error: {error}"
     return 70, "".join(traceback.format_exception(error)).rstrip()

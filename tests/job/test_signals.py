@@ -1,0 +1,88 @@
+"""A process that has nothing to save ends with 75 wherever a signal finds it."""
+
+import time
+
+import pytest
+
+HEAD = """
+import os, signal, sys, time
+import job.signals
+from job.runtime import run_command
+job.signals.DEAF_SECONDS = 0.3
+def ask(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+"""
+TAIL = "\nrun_command(main, '')\n"
+WHERE = {
+    "in the main program": """
+def main(argv):
+    ask()
+    time.sleep(60)
+""",
+    "in a destructor": """
+class Gone:
+    def __del__(self):
+        ask()
+        time.sleep(0)
+def main(argv):
+    Gone()
+    time.sleep(60)
+""",
+    "in a destructor, again and again": """
+class Gone:
+    def __del__(self):
+        end = time.monotonic() + 0.01
+        while time.monotonic() < end:
+            time.sleep(0)
+def main(argv):
+    import threading
+    threading.Timer(0.2, ask).start()
+    while True:
+        Gone()
+""",
+    "while other processes are waited for": """
+def main(argv):
+    import threading
+    from datetime import timedelta
+    from torch.distributed import TCPStore
+    threading.Timer(0.2, ask).start()
+    TCPStore("127.0.0.1", 0, world_size=2, is_master=True, timeout=timedelta(seconds=60))
+""",
+    "while it cleans up for longer than it may be deaf": """
+def main(argv):
+    try:
+        ask()
+    finally:
+        time.sleep(0.6)
+        print("cleaned up")
+""",
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_signal_ends_a_command_with_75_and_says_so(where, command, tmp_path):
+    (tmp_path / "program.py").write_text(HEAD + WHERE[where] + TAIL)
+    begin = time.monotonic()
+    ending = command(tmp_path, "program.py")()
+    assert ending.code == 75, ending.stderr
+    assert "stopped by SIGTERM" in ending.stderr
+    assert "Traceback" not in ending.stderr
+    assert time.monotonic() - begin < 30
+    assert ("cleaned up" in ending.stdout) == ("cleans" in where)
+
+
+def test_a_signal_to_a_child_that_was_forked_is_not_the_parents(command, tmp_path):
+    program = """
+def main(argv):
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        ask()
+        time.sleep(0.1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    time.sleep(0.6)
+"""
+    (tmp_path / "program.py").write_text(HEAD + program + TAIL)
+    ending = command(tmp_path, "program.py")()
+    assert ending.code == 0, ending.stderr
