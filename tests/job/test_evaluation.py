@@ -22,7 +22,9 @@ def test_every_seed_of_the_training_split_is_evaluated_once():
     config = load([str(CONFIGS / "smoke.yaml"), *options])
     store = open_graph(Synthetic(num_nodes=300))
     tasks = bind_tasks(config.tasks, store)
-    runtime = SimpleNamespace(threads=SimpleNamespace(loader=1), feature_dtype=None)
+    runtime = SimpleNamespace(
+        threads=SimpleNamespace(loader=1), feature_dtype=None, device=torch.device("cpu")
+    )
     (stream,) = Evaluation(config, store, tasks, runtime)._streams("train")
     chunks = [stream.order.microbatch(i)["node"] for i in range(stream.order.steps_per_epoch)]
     wanted = np.unique(np.concatenate([task.seeds("train") for task in tasks.values()]))

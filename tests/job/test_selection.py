@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,7 +48,9 @@ def store(tmp_path_factory):
 def selecting(store, metric):
     """Return evaluations that select by a metric."""
     config = load([str(CONFIGS / "smoke.yaml"), f"tasks={TASKS}", f"evaluate.select={metric}"])
-    runtime = SimpleNamespace(threads=SimpleNamespace(loader=1), feature_dtype=None)
+    runtime = SimpleNamespace(
+        threads=SimpleNamespace(loader=1), feature_dtype=None, device=torch.device("cpu")
+    )
     return Evaluation(config, store, bind_tasks(config.tasks, store), runtime)
 
 
