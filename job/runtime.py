@@ -31,7 +31,7 @@ from job.hardware import (
 from job.numa import settle
 from job.orphans import end_with_launcher, has_launcher
 from job.redaction import without_secrets
-from job.signals import SIGNALS, Interruption, end_on_signals, interrupt
+from job.signals import SIGNALS, Interruption, asked_to_end, end_on_signals, interrupt
 from job.watchdog import Watchdog
 from mtl.errors import UserError
 
@@ -86,7 +86,6 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     SIGTERM and SIGINT end it at once with 75, until a Runtime defers them.
     """
     end_with_launcher()
-    end_on_signals()
     # OpenMP reads it when torch is imported. Its threads spin where they wait, by default, and take
     # the cores that the loader's threads and other processes need: on two busy cores a step took
     # 5 to 10 times as long; on idle ones spinning gains a tenth.
@@ -97,11 +96,15 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
         sys.exit(0)
     code, message = 0, ""
     try:
-        main(argv)
-    except BaseException as error:
-        code, message = _ending(error)
-    for name in SIGNALS:  # torchrun ends all processes as soon as one has gone
-        signal.signal(name, lambda *_: os._exit(code))
+        try:
+            end_on_signals()
+            main(argv)
+        except BaseException as error:
+            code, message = _ending(error)
+        for name in SIGNALS:  # torchrun ends all processes as soon as one has gone
+            signal.signal(name, lambda *_: os._exit(code))
+    except Interruption as late:
+        code, message = _ending(late)
     _say(message, common=code in COMMON_CODES)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -481,6 +484,8 @@ def _told(error: BaseException) -> tuple[int, str]:
             return error.exit_code, str(error)
         case OSError(errno=number) if number in CANNOT_WRITE:
             return CannotWriteError.exit_code, f"error: {error}"
+    if (interruption := asked_to_end()) is not None:
+        return interruption.exit_code, str(interruption)
     return 70, "".join(traceback.format_exception(error)).rstrip()
 
 

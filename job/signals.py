@@ -20,6 +20,7 @@ DEAF_SECONDS = 3.0
 """How long the main thread may take to call a handler."""
 MAX_DROPS = 20
 _heard, _drops = threading.Event(), count(1)
+_asked: list[int] = []
 
 
 class Interruption(BaseException):
@@ -45,8 +46,17 @@ def interrupt(number: int, _frame: object = None) -> None:
     Raises:
         Interruption: always.
     """
+    _asked.append(number)
     _heard.set()
     raise Interruption(number)
+
+
+def asked_to_end() -> Interruption | None:
+    """Return what was to end this process, if anything.
+
+    Another error may have come of it: other processes were asked, too, and have left this one.
+    """
+    return Interruption(_asked[0]) if _asked else None
 
 
 @cache

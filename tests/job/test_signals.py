@@ -48,6 +48,15 @@ def main(argv):
     threading.Timer(0.2, ask).start()
     TCPStore("127.0.0.1", 0, world_size=2, is_master=True, timeout=timedelta(seconds=60))
 """,
+    "and an error comes of it": """
+class Gone:
+    def __del__(self):
+        ask()
+        time.sleep(0)
+def main(argv):
+    Gone()
+    raise RuntimeError("another process has left")
+""",
     "while it cleans up for longer than it may be deaf": """
 def main(argv):
     try:
