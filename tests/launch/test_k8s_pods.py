@@ -26,7 +26,7 @@ from launch.pod import CONFIG, FOLDER
 
 ROOT = Path(__file__).parents[2]
 NET = "10.213.7"
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 900  # a minute on an idle machine
 pytestmark = [
     pytest.mark.soak,
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: root only"),
@@ -150,7 +150,9 @@ class Pods:
         return "\n".join(f"{file.name}: {file.read_text()[-3000:]}" for file in files)
 
     def remove(self, index: int) -> None:
-        self.processes.pop(index).kill()
+        process = self.processes.pop(index)
+        process.kill()
+        process.wait()
         subprocess.run(["ip", "netns", "del", f"gmtl{index}"], check=False)
         subprocess.run(
             ["ip", "link", "del", f"gmtlv{index}"], check=False, stderr=subprocess.DEVNULL
