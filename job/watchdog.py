@@ -212,7 +212,12 @@ def _processes(ranks: list[int], signs: Mapping[int, Sign]) -> str:
 
 
 def _answer(ask: Callable[[], object]) -> None:
-    """Ask the store, whose own process may be frozen: wait for its answer for a while only."""
-    thread = threading.Thread(target=ask, daemon=True)
+    """Ask the store, whose own process may be frozen, or gone: wait for its answer for a while."""
+
+    def asked() -> None:
+        with suppress(RuntimeError):  # of the connection
+            ask()
+
+    thread = threading.Thread(target=asked, daemon=True)
     thread.start()
     thread.join(ANSWER_SECONDS)

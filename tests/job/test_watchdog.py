@@ -102,3 +102,17 @@ def test_who_waits_for_one_that_is_at_work_goes_on_waiting_and_then_no_longer(
         watchdog.stop()
     assert set(codes) == {TIMED_OUT}
     assert "the others wait for process 1 " in capfd.readouterr().err
+
+
+class Gone(Memory):
+    """A store whose process has ended."""
+
+    def set(self, key: str, value: str) -> None:
+        raise RuntimeError("Broken pipe")
+
+
+def test_a_store_that_is_gone_is_a_silent_one(recwarn: pytest.WarningsRecorder) -> None:
+    watchdog = Watchdog(Gone(), 0, 2, 0.4)
+    watchdog.start(meet=lambda: None)
+    watchdog.stop()
+    assert list(recwarn) == []
