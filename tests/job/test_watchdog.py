@@ -111,8 +111,8 @@ class Gone(Memory):
         raise RuntimeError("Broken pipe")
 
 
-def test_a_store_that_is_gone_is_a_silent_one(recwarn: pytest.WarningsRecorder) -> None:
+def test_a_store_that_is_gone_is_a_silent_one() -> None:
+    """Pytest fails a test one of whose threads has failed."""
     watchdog = Watchdog(Gone(), 0, 2, 0.4)
     watchdog.start(meet=lambda: None)
     watchdog.stop()
-    assert list(recwarn) == []
