@@ -31,7 +31,7 @@ from mtl.loaders import Loader
 from mtl.loaders.stream import build_stream
 from mtl.models import Model
 from mtl.models.encoders.sage import Sage
-from mtl.models.multitask import build_model
+from mtl.models.multitask import MultiTaskModel, build_model
 from mtl.models.sharing.hard import Hard
 from mtl.tasks.bound import bind_tasks
 from mtl.tasks.node_classification import NodeClassification
@@ -150,8 +150,10 @@ def launches(training: Training, batch: Data) -> int:
 def distance_to_cpu(training: Training, batch: Data) -> float:
     """Return how far predictions in float32 are from those of the CPU, of the largest one."""
     with torch.no_grad():
-        here = training.module(batch)["t0"].cpu()
-        there = deepcopy(training.module).cpu()(copy(batch).cpu())["t0"]
+        # not as prepared, which has autocast in it
+        here = MultiTaskModel.forward(training.module, batch)["t0"].cpu()
+        alone = deepcopy(training.module).cpu()
+        there = MultiTaskModel.forward(alone, copy(batch).cpu())["t0"]
     return float((here - there).abs().max() / there.abs().max())
 
 

@@ -38,8 +38,8 @@ def place(config: JobConfig, store: GraphStore, runtime: Runtime) -> tuple[JobCo
         return config, ON_CPU if loader.backend == "cuda" else ""
     if loader.backend not in ("auto", "cuda"):
         return config, ""
-    if loader.backend == "auto" and is_started(config):  # where there was no GPU: with numba
-        return config, ""
+    if loader.backend == "auto" and runtime.sum_int(int(runtime.is_main and is_started(config))):
+        return config, ""  # begun where there was no GPU: with numba
     free, total = _room(runtime)
     sizes = sizes_of(
         store, runtime.feature_dtype, edge_features=config.model.encoder.reads_edge_features

@@ -120,6 +120,8 @@ class Again:
             norm = self.runtime.clip(self.model, self.config.optim.clip_norm)
             if self.stepper.agreement.allows(norm):
                 self.optimizer.step()
+            else:
+                self.runtime.skip_step()
             self.optimizer.zero_grad()
             self.stepper.look_back()
         return checkpoint

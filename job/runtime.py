@@ -31,7 +31,14 @@ from job.hardware import (
 from job.numa import settle
 from job.orphans import end_with_launcher, has_launcher
 from job.redaction import without_secrets
-from job.signals import SIGNALS, Interruption, asked_to_end, end_on_signals, interrupt
+from job.signals import (
+    ECHO_SECONDS,
+    SIGNALS,
+    Interruption,
+    asked_to_end,
+    end_on_signals,
+    interrupt,
+)
 from job.watchdog import Watchdog
 from mtl.errors import UserError
 
@@ -45,8 +52,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = timedelta(minutes=10)
 SILENT_SECONDS = 2.0
-ECHO_SECONDS = 1.0
-"""Slurm and systemd signal all processes of a job at once, and the launcher hands on its own."""
 _kept: list[object] = []
 """Every process group, until the process ends: one that goes with its last owner (a model in the
 traceback of an error, say) may wait for ever. It holds Python's lock and waits for gloo's thread,
@@ -94,17 +99,19 @@ def run_command(main: Callable[[list[str]], None], usage: str) -> NoReturn:
     if {"-h", "--help"} & set(argv):
         print(usage.strip())
         sys.exit(0)
-    code, message = 0, ""
+    ending: tuple[int, str] | None = None
     try:
         try:
             end_on_signals()
             main(argv)
+            ending = 0, ""
         except BaseException as error:
-            code, message = _ending(error)
-        for name in SIGNALS:  # torchrun ends all processes as soon as one has gone
-            signal.signal(name, lambda *_: os._exit(code))
-    except Interruption as late:
-        code, message = _ending(late)
+            ending = _ending(error)
+        _leave_on_signals(ending[0])
+    except Interruption as late:  # between two lines of these
+        ending = ending or _ending(late)
+        _leave_on_signals(ending[0])
+    code, message = ending
     _say(message, common=code in COMMON_CODES)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -351,6 +358,11 @@ class Runtime:
         norm: Tensor = self._accelerator.clip_grad_norm_(model.parameters(), limit)
         return norm
 
+    def skip_step(self) -> None:
+        """Tell the loss scaling of fp16 that the gradient it has unscaled is not used."""
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.update()
+
     @property
     def scaler_state(self) -> dict[str, Any]:
         """State of the loss scaling of fp16, else nothing."""
@@ -450,6 +462,12 @@ def _mean_in_bf16(bucket: GradBucket) -> Future[Tensor]:
     rounded = gradient.to(torch.bfloat16).div_(get_world_size())
     mean: Future[Tensor] = all_reduce(rounded, async_op=True).get_future()
     return mean.then(lambda done: gradient.copy_(done.value()[0]))
+
+
+def _leave_on_signals(code: int) -> None:
+    """Let signals end this process as it ends anyway: torchrun ends all as soon as one has gone."""
+    for name in SIGNALS:
+        signal.signal(name, lambda *_: os._exit(code))
 
 
 def _say(message: str, *, common: bool) -> None:

@@ -6,21 +6,23 @@ the signal comes again, a few times. And in a long call of a library (torch that
 processes, say) the handler is not called at all: then a thread ends the process.
 """
 
+import math
 import os
 import signal
 import sys
 import threading
+import time
+from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ECHO_SECONDS = 1.0
+"""Slurm and systemd signal all processes of a job at once, and the launcher hands on its own."""
 AGAIN_SECONDS = 0.05
 DEAF_SECONDS = 3.0
 """How long the main thread may take to call a handler."""
 MAX_DROPS = 20
-_heard, _drops = threading.Event(), count(1)
-_asked: list[int] = []
 
 
 class Interruption(BaseException):
@@ -41,14 +43,15 @@ def end_on_signals() -> None:
 
 
 def interrupt(number: int, _frame: object = None) -> None:
-    """Handle a signal.
+    """Handle a signal; an echo of one that ends the process already is none.
 
     Raises:
-        Interruption: always.
+        Interruption: the process is to end.
     """
-    _asked.append(number)
-    _heard.set()
-    raise Interruption(number)
+    before, _calls.last = _calls.last, time.monotonic()
+    if _calls.last - before > ECHO_SECONDS:
+        _calls.number = number
+        raise Interruption(number)
 
 
 def asked_to_end() -> Interruption | None:
@@ -56,7 +59,16 @@ def asked_to_end() -> Interruption | None:
 
     Another error may have come of it: other processes were asked, too, and have left this one.
     """
-    return Interruption(_asked[0]) if _asked else None
+    return None if _calls.number is None else Interruption(_calls.number)
+
+
+@dataclass
+class _Calls:
+    """When the handler was called last, for which signal, and how many calls came to nothing."""
+
+    last: float = -math.inf
+    number: int | None = None
+    drops: int = 0
 
 
 @cache
@@ -75,9 +87,10 @@ def _send_again(dropped: Any) -> None:
     if not isinstance(dropped.exc_value, Interruption):
         sys.__unraisablehook__(dropped)
         return
-    if next(_drops) == MAX_DROPS:
+    _calls.drops += 1
+    if _calls.drops == MAX_DROPS:
         _leave(dropped.exc_value)
-    _heard.clear()
+    _calls.last = -math.inf
     threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), dropped.exc_value.number)).start()
 
 
@@ -85,12 +98,16 @@ def _watch(pipe: int) -> None:
     """End the process where the main thread does not hear a signal that is to end it."""
     while True:
         (number,) = os.read(pipe, 1)
-        if number not in SIGNALS or _heard.wait(DEAF_SECONDS):
-            continue
-        if signal.getsignal(number) is interrupt:
-            _leave(Interruption(number))
+        begin = time.monotonic()
+        while _calls.last < begin - ECHO_SECONDS and signal.getsignal(number) is interrupt:
+            if time.monotonic() - begin > DEAF_SECONDS:
+                _leave(Interruption(number))
+            time.sleep(AGAIN_SECONDS)
 
 
 def _leave(interruption: Interruption) -> NoReturn:
     print(interruption, file=sys.stderr, flush=True)
     os._exit(interruption.exit_code)
+
+
+_calls = _Calls()

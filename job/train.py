@@ -156,6 +156,8 @@ def train(config: JobConfig, runtime: Runtime) -> None:
                     norm = runtime.clip(model, config.optim.clip_norm)
                     if stepper.agreement.allows(norm):
                         optimizer.step()
+                    else:
+                        runtime.skip_step()
                     optimizer.zero_grad()
                 stepper.look_back()
                 progress.step = step + 1

@@ -1,5 +1,6 @@
 """stream: batches made beside the model's work: on a GPU in a queue of their own."""
 
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -17,11 +18,17 @@ class Made(NamedTuple):
     done: torch.cuda.Event | None
 
 
+@cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all lanes of a device: torch keeps freed memory for each by itself."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 class Lane:
     """Makes batches for a device: threads call `make`, and who computes with a batch calls `take`.
 
-    A CUDA stream does what it is asked to in order, so a lane has one of its own: the device makes
-    the next batch while it trains on this one. What the host has made goes there, too.
+    A CUDA stream does what it is asked to in order, so lanes have one of their own: the device
+    makes the next batch while it trains on this one. What the host has made goes there, too.
 
     Args:
         loader: makes a microbatch of a number.
@@ -32,7 +39,7 @@ class Lane:
         self._loader = loader
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = _beside(torch.empty(0, device=device).device)  # with its number
 
     def make(self, number: int | None) -> Made:
         """Make the microbatch of a number, or have the device make it."""

@@ -70,6 +70,8 @@ def run_case(case: dict[str, Any], runtime: Runtime) -> dict[str, np.ndarray]:
         norm = runtime.clip(model, config.optim.clip_norm)
         if stepper.agreement.allows(norm):
             optimizer.step()
+        else:
+            runtime.skip_step()
         optimizer.zero_grad()
         stepper.look_back()
         meter.close(step, norm, stream.order.size(step))

@@ -24,7 +24,9 @@ def made(tmp_path, monkeypatch):
     def make(*overrides, device=GPU, free=(1 << 33,)):
         monkeypatch.setattr(placement, "_room", lambda _: (min(free), 1 << 34))
         config = load([*SMOKE, f"run.dir={tmp_path / 'run'}", *overrides])
-        runtime = SimpleNamespace(device=device, feature_dtype=None, local_world_size=1)
+        runtime = SimpleNamespace(
+            device=device, feature_dtype=None, local_world_size=1, is_main=True, sum_int=int
+        )
         return config, open_graph(config.graph), runtime
 
     return make
@@ -63,3 +65,9 @@ def test_a_run_that_began_without_a_gpu_keeps_to_numba(made):
     write_config(config, resumes=False)
     again, _ = place(resolve(config, 1), store, runtime)
     write_config(again, resumes=True)
+
+
+def test_who_does_not_see_the_run_does_as_the_main_process(made):
+    config, store, runtime = made()
+    runtime.is_main, runtime.sum_int = False, lambda mine: mine + 1
+    assert place(config, store, runtime) == (config, "")

@@ -73,7 +73,8 @@ class Resident:
             if np.array_equal(others, bits):
                 return its
         colptr, row = self.edges[kind]
-        known.append((bits, Removed.of_bits(bits, len(row), colptr.device)))
+        with self.turn:
+            known.append((bits, Removed.of_bits(bits, len(row), colptr.device)))
         return known[-1][1]
 
 
