@@ -29,7 +29,7 @@ from _steps import POLL_SECONDS, read_steps
 
 NONE = "none"
 STORES = (NONE, "sqlite", "server", "slow server, 2 s", "frozen server", "no server")
-ROUNDS, NUM_STEPS, WARM_UP = 5, 1000, 50
+ROUNDS, NUM_STEPS, WARM_UP = 3, 700, 50
 BAR = 1.05
 START_BAR = 12.0
 """Seconds: a first try takes 10 at most."""

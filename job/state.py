@@ -188,6 +188,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         DataError: it is none.
     """
+    if path.exists() and not path.is_file():  # a pipe, say, which would never begin
+        raise DataError(f"{path}: is no regular file")
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:

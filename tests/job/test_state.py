@@ -1,14 +1,16 @@
 """A checkpoint holds all that the next step depends on, as it was when it was taken."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from job.state import TrainState
+from job.state import TrainState, read_tensors
 from mtl.balancing import Balancing, Facts
+from mtl.errors import DataError
 
 FACTS = Facts(step=0, epoch=0, present=torch.ones(2, dtype=torch.bool))
 
@@ -67,3 +69,9 @@ def test_what_was_written_is_read_back_and_no_step_after_it(part, tmp_path):
     snapshot.write(tmp_path)
     fresh.read(tmp_path)
     assert content(fresh)[part] == before
+
+
+def test_a_pipe_in_the_place_of_tensors_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match="is no regular file"):
+        read_tensors(tmp_path / "model.safetensors")

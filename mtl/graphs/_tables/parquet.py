@@ -11,6 +11,8 @@ from mtl.graphs._tables.files import File
 BATCH_BYTES = 1 << 25
 MOST_ROWS = 1 << 17
 PART_ROWS = 1 << 12
+BROKEN = (OSError, pa.ArrowException, UnicodeError)
+"""What pyarrow raises where a file is none: the last one for a name in its footer."""
 
 
 def header(file: File) -> tuple[list[str], int]:
@@ -33,7 +35,7 @@ def read(file: File, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         parts = parquet.iter_batches(_rows(parquet, names), columns=list(names), use_threads=False)
         try:
             yield from _joined(parts)
-        except (OSError, pa.ArrowException) as error:
+        except BROKEN as error:
             raise _broken(file, error) from error
 
 
@@ -80,7 +82,7 @@ def _opened(file: File) -> pq.ParquetFile:
     try:
         source = file.system.open_input_file(file.path)
         return pq.ParquetFile(source, pre_buffer=not file.is_local)
-    except (OSError, pa.ArrowException) as error:
+    except BROKEN as error:
         raise _broken(file, error) from error
 
 

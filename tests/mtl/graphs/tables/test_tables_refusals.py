@@ -8,6 +8,7 @@ from decimal import Decimal
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -207,6 +208,14 @@ def test_parquet_that_breaks_in_the_middle(build, tmp_path):
     nodes = {"n": {"files": str(whole.folder.parent / "broken.parquet"), "id": "id"}}
     (found,) = refusal(build, {}, nodes=nodes)
     assert found.startswith("broken.parquet: cannot be read as Parquet: ")
+
+
+def test_a_name_in_parquet_that_is_not_utf_8(build, tmp_path):
+    path = tmp_path / "n.parquet"
+    pq.write_table(pa.table({"id": [1, 2], "café": [3, 4]}), path)
+    path.write_bytes(path.read_bytes().replace("café".encode(), b"caf\xc9\xff"))
+    (found,) = refusal(build, {}, nodes={"n": {"files": str(path), "id": "id"}})
+    assert found.startswith("n.parquet: cannot be read as Parquet: ")
 
 
 def test_text_that_is_not_utf_8(build, tmp_path):
