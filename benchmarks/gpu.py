@@ -156,7 +156,8 @@ def _papers(report: Report, products: float, args: Namespace) -> None:
     try:
         speed = _apart(report, "papers", shape, args)
     except JobError as error:
-        report.notes.append(f"papers: does not fit or train here: {error}")
+        report.notes.append(f"papers: {error}")
+        report.at_least("papers: fits and trains", 0.0, 1.0)
         return
     report.at_most("papers: time of a seed against products", products / speed, PAPERS_BAR)
 

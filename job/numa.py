@@ -30,7 +30,7 @@ class Place:
 def choose(local_rank: int, nodes: Nodes, homes: Sequence[int | None]) -> Place:
     """Choose the node of a process: that of its GPU, or else nodes in turn, by their cores.
 
-    Fewer processes than nodes take all cores, as before there was anything to choose.
+    Fewer processes than nodes take all cores, where nobody knows their GPUs' nodes.
 
     Args:
         local_rank: of the process.

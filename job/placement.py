@@ -40,19 +40,20 @@ def place(config: JobConfig, store: GraphStore, runtime: Runtime) -> tuple[JobCo
         return config, ""
     if loader.backend == "auto" and runtime.sum_int(int(runtime.is_main and is_started(config))):
         return config, ""  # begun where there was no GPU: with numba
-    free, total = _room(runtime)
+    free, total, spare = _room(runtime)
     sizes = sizes_of(
         store, runtime.feature_dtype, edge_features=config.model.encoder.reads_edge_features
     )
-    spare = min(psutil.virtual_memory().available, memory_bytes()) // runtime.local_world_size
     found = choose(loader, sizes, free, total, spare, sharded=store.shards is not None)
     chosen = replace(loader, backend=found.backend, features=found.features)
     return replace(config, loader=chosen), found.why
 
 
-def _room(runtime: Runtime) -> tuple[int, int]:
-    """Return the bytes that are free, and all there are, of the GPU that has least of them."""
-    mine = torch.tensor(torch.cuda.mem_get_info(runtime.device), device=runtime.device)
+def _room(runtime: Runtime) -> tuple[int, int, int]:
+    """Return the least bytes of any process: free on its GPU, all there, its share of the host."""
+    spare = min(psutil.virtual_memory().available, memory_bytes()) // runtime.local_world_size
+    numbers = [*torch.cuda.mem_get_info(runtime.device), spare]
+    mine = torch.tensor(numbers, device=runtime.device)
     everyone = runtime.gather(mine, [len(mine)] * runtime.world_size)
-    free, total = torch.stack(everyone).amin(0).tolist()
-    return free, total
+    free, total, spare = torch.stack(everyone).amin(0).tolist()
+    return free, total, spare

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,22 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise FileNotFoundError("no such file")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from error
     missing = [key for key in needed if not isinstance(found, dict) or key not in found]
     if not isinstance(found, dict) or missing:
         raise DataError(f"{path}: expected a mapping with {', '.join(needed)}; it was changed")
     return found
+
+
+def _finite(text: str) -> float:
+    """Read a number as all are that a run writes: JSON knows no others, and Python does."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"expected finite numbers, found {text}")
+    return number
 
 
 @contextmanager

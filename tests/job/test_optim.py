@@ -8,6 +8,7 @@ from torch import nn
 
 from job.config import Optim
 from job.optim import build_optimizer
+from job.runtime import Runtime
 from job.state import TrainState
 from mtl.balancing.equal import Equal
 
@@ -48,3 +49,13 @@ def test_what_one_saved_the_other_continues_in_its_own_way(algorithm, kinds, tmp
     second.read(tmp_path)
     assert second.optimizer.param_groups[0]["fused"] is (True if kinds[1] == "cuda" else None)
     torch.testing.assert_close(go_on(second, 10), go_on(first, 10), rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_that_was_skipped_does_not_stand_in_the_way_of_the_next():
+    state, scaler = begun("sgd", "cpu"), torch.amp.GradScaler("cpu")
+    runtime = Runtime.__new__(Runtime)
+    runtime._accelerator = SimpleNamespace(scaler=scaler)
+    for _ in range(2):
+        scaler.scale(state.model(torch.ones(1, 5)).sum()).backward()
+        scaler.unscale_(state.optimizer)  # as clipping does
+        runtime.skip_step()

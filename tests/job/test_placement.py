@@ -22,7 +22,7 @@ def made(tmp_path, monkeypatch):
     """Make the configuration of a run, its graph, and a runtime whose GPUs have so much free."""
 
     def make(*overrides, device=GPU, free=(1 << 33,)):
-        monkeypatch.setattr(placement, "_room", lambda _: (min(free), 1 << 34))
+        monkeypatch.setattr(placement, "_room", lambda _: (min(free), 1 << 34, 1 << 34))
         config = load([*SMOKE, f"run.dir={tmp_path / 'run'}", *overrides])
         runtime = SimpleNamespace(
             device=device, feature_dtype=None, local_world_size=1, is_main=True, sum_int=int

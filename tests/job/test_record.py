@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from job.record import Record
+from job.record import Record, read_json
+from mtl.errors import DataError
 
 RECORD = {"step": 1, "time": 0.5, "train/it/loss": 0.25}
 
@@ -54,3 +55,10 @@ def test_lines_that_are_never_written_are_said_at_the_end(tmp_path: Path):
         record.close()
 
     assert in_a_child(fill) == 27  # EFBIG
+
+
+@pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN"])
+def test_numbers_that_no_run_writes_are_not_read(tmp_path: Path, number: str):
+    (tmp_path / "diagnosis.json").write_text(f'{{"counts": [1, {number}]}}')
+    with pytest.raises(DataError, match=f"diagnosis.json: .*expected finite.*found {number}"):
+        read_json(tmp_path / "diagnosis.json")

@@ -9,8 +9,12 @@ import os, signal, sys, time
 import job.signals
 from job.runtime import run_command
 job.signals.DEAF_SECONDS = 0.3
-def ask(number=signal.SIGTERM):
-    os.kill(os.getpid(), number)
+def ask():
+    os.kill(os.getpid(), signal.SIGTERM)
+class Dropping:
+    def __del__(self):
+        ask()
+        time.sleep(0)
 """
 TAIL = "\nrun_command(main, '')\n"
 WHERE = {
@@ -20,12 +24,8 @@ def main(argv):
     time.sleep(60)
 """,
     "in a destructor": """
-class Gone:
-    def __del__(self):
-        ask()
-        time.sleep(0)
 def main(argv):
-    Gone()
+    Dropping()
     time.sleep(60)
 """,
     "in a destructor, again and again": """
@@ -49,12 +49,8 @@ def main(argv):
     TCPStore("127.0.0.1", 0, world_size=2, is_master=True, timeout=timedelta(seconds=60))
 """,
     "and an error comes of it": """
-class Gone:
-    def __del__(self):
-        ask()
-        time.sleep(0)
 def main(argv):
-    Gone()
+    Dropping()
     raise RuntimeError("another process has left")
 """,
     "while it cleans up for longer than it may be deaf": """

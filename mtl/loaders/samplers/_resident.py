@@ -1,7 +1,8 @@
 """sampler: the edges of a graph on a device, once for all samplers that draw from them there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
-from types import TracebackType
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,35 +17,6 @@ from mtl.loaders.samplers._tensors import nowhere
 _residents: WeakKeyDictionary[Topology, dict[torch.device, "Resident"]] = WeakKeyDictionary()
 
 
-class Turn:
-    """One call at a time: on the host, and on the device in whatever streams the calls run.
-
-    Args:
-        device: where they run.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._lock, self._device = Lock(), device
-        self._done: torch.cuda.Event | None = None
-        if device.type == "cuda":
-            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        if self._done is not None:
-            self._done.wait(torch.cuda.current_stream(self._device))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._done is not None:
-            self._done.record(torch.cuda.current_stream(self._device))
-        self._lock.release()
-
-
 class Resident:
     """A graph on a device: its edges, and a place for each node, which calls use in turn.
 
@@ -54,8 +26,11 @@ class Resident:
     """
 
     def __init__(self, topology: Topology, device: torch.device) -> None:
-        self.turn = Turn(device)
-        with self.turn:
+        self._lock, self._device = Lock(), device
+        self._done: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        with self.turn():
             self.edges = {kind: _moved(csc, device) for kind, csc in topology.edges.items()}
             """`colptr`, and `row` in int32 where the node count allows, of each edge type."""
             self.places = {
@@ -66,6 +41,23 @@ class Resident:
             """Where each node stands in the subgraph of a call; nowhere between calls."""
         self._removed: dict[EdgeType, list[tuple[Bits, Removed]]] = {}
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Call after call: on the host, and on the device in whatever streams the calls run."""
+        with self._lock:
+            if self._done is not None:
+                self._done.wait(torch.cuda.current_stream(self._device))
+            try:
+                yield
+            finally:
+                if self._done is not None:
+                    self._done.record(torch.cuda.current_stream(self._device))
+
+    def forget(self) -> None:
+        """Clear all places after a call that has failed: it may have marked nodes anywhere."""
+        for places in self.places.values():
+            places.fill_(nowhere(places.dtype))
+
     def removed(self, kind: EdgeType, bits: Bits) -> Removed:
         """Return the edges of a type that samplers hide, once for all that hide the same."""
         known = self._removed.setdefault(kind, [])
@@ -73,7 +65,7 @@ class Resident:
             if np.array_equal(others, bits):
                 return its
         colptr, row = self.edges[kind]
-        with self.turn:
+        with self.turn():
             known.append((bits, Removed.of_bits(bits, len(row), colptr.device)))
         return known[-1][1]
 

@@ -85,14 +85,17 @@ class CudaSampler(Sampler):
             )
             for kind in self.topology.edges
         }
-        with self._graph.turn:
-            growth = _Growth(self, given, removed, key)
+        with self._graph.turn():
             try:
+                growth = _Growth(self, given, removed, key)
                 for hop in range(self.num_hops):
                     growth.hop({kind: hops[hop] for kind, hops in self.fan_outs.items()})
-                return growth.output()
-            finally:
+                output = growth.output()
                 growth.leave()
+            except BaseException:  # no memory, say
+                self._graph.forget()
+                raise
+            return output
 
 
 class _Growth:

@@ -14,7 +14,7 @@ from mtl.errors import ConfigError
 from mtl.graphs.topology import Csc, Topology, bits_of
 from mtl.loaders.samplers._numbers import Numbers
 from mtl.loaders.samplers._random import GOLDEN, mix
-from mtl.loaders.samplers._tensors import different
+from mtl.loaders.samplers._tensors import Placing, different
 from mtl.loaders.samplers.cuda import CudaSampler
 from mtl.loaders.samplers.numba import NumbaSampler
 
@@ -104,6 +104,22 @@ def test_random_numbers_are_those_of_numba(state, count):
     units = torch.tensor([bits >> 11 for bits in expected]) * 2.0**-53
     assert torch.equal(other.below(bounds), (units * bounds).long())
     assert [numbers.bits(1).item() % 2**64 for numbers in (one, other)] == [after, after]
+
+
+def test_a_call_that_fails_leaves_nothing_behind(monkeypatch):
+    sampler, seeds = CudaSampler(star(5), [-1]), {NODE: np.zeros(1, np.int64)}
+    whole = sampler.sample(seeds, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Placing, "settle", fail)
+        with pytest.raises(MemoryError):  # the last neighbour, marked as the first
+            sampler.sample(seeds, 0, exclude={EDGE: np.arange(4)})
+    again = sampler.sample(seeds, 0)
+    assert again.node.tolist() == whole.node.tolist()
+    assert again.row.tolist() == whole.row.tolist()
+
+
+def fail(*_):
+    raise MemoryError
 
 
 def star(degree: int) -> Topology:
