@@ -70,7 +70,7 @@ def evaluate_run(
     mirror(config.run.dir, runtime)
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
-    config = placed(config, store, runtime)
+    config = placed(config, store, runtime, together=True)
     tasks = bind_tasks(config.tasks, store)
     evaluation = Evaluation(config, store, tasks, runtime)
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)

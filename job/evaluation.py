@@ -260,6 +260,7 @@ def stream_maker(config: JobConfig, runtime: Runtime, batch_size: int) -> Callab
         dtype=runtime.feature_dtype,
         edge_features=config.model.encoder.reads_edge_features,
         device=runtime.device,
+        exchange=runtime.exchange,
         section="evaluate" if options.num_neighbors not in (None, ALL) else "loader",
     )
 

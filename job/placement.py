@@ -16,24 +16,39 @@ from mtl.loaders.placement import choose, sizes_of
 ON_CPU = "loader.backend: cuda, the GPU's sampler, on a CPU, where numba is faster"
 
 
-def placed(config: JobConfig, store: GraphStore, runtime: Runtime) -> JobConfig:
+def placed(
+    config: JobConfig, store: GraphStore, runtime: Runtime, *, together: bool = False
+) -> JobConfig:
     """Return a configuration as of `place`; the main process says why."""
-    config, why = place(config, store, runtime)
+    config, why = place(config, store, runtime, together=together)
     if why and runtime.is_main:
         print(why, file=sys.stderr)
     return config
 
 
-def place(config: JobConfig, store: GraphStore, runtime: Runtime) -> tuple[JobConfig, str]:
-    """Put the sampler in the place of auto, and features on the host where they do not fit.
+def place(
+    config: JobConfig, store: GraphStore, runtime: Runtime, *, together: bool = False
+) -> tuple[JobConfig, str]:
+    """Put the sampler in the place of auto, and edges and features where they fit.
 
     Every process calls this. What a sampler draws is its own, so a run keeps to the one that it
     began with.
 
+    Args:
+        config: of the job.
+        store: the graph.
+        runtime: this process among all.
+        together: whether all processes take as many batches, so that they may share the edges out.
+
     Returns:
         The configuration, and why it is so; nothing where there was no choice.
     """
-    loader = config.loader
+    loader, gpus = config.loader, runtime.world_size if together else 1
+    if loader.edges == "sharded" and gpus == 1:
+        loader = replace(loader, edges="auto")
+        config = replace(config, loader=loader)
+    if loader.edges == "auto" and gpus != runtime.local_world_size:
+        gpus = 1  # a wire is slower than this machine's memory
     if runtime.device.type != "cuda":
         return config, ON_CPU if loader.backend == "cuda" else ""
     if loader.backend not in ("auto", "cuda"):
@@ -44,8 +59,9 @@ def place(config: JobConfig, store: GraphStore, runtime: Runtime) -> tuple[JobCo
     sizes = sizes_of(
         store, runtime.feature_dtype, edge_features=config.model.encoder.reads_edge_features
     )
-    found = choose(loader, sizes, free, total, spare, sharded=store.shards is not None)
-    chosen = replace(loader, backend=found.backend, features=found.features)
+    sharded = store.shards is not None
+    found = choose(loader, sizes, free, total, spare, gpus=gpus, sharded=sharded)
+    chosen = replace(loader, backend=found.backend, edges=found.edges, features=found.features)
     return replace(config, loader=chosen), found.why
 
 

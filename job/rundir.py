@@ -24,6 +24,7 @@ MAY_CHANGE = (
     "graph.file",
     "graph.path",
     "graph.verify",
+    "loader.edges",
     "loader.features",
     "loader.num_threads",
     "loader.prefetch",

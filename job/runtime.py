@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
@@ -45,7 +45,7 @@ from mtl.errors import UserError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from torch.distributed import GradBucket  # type: ignore[attr-defined]
+    from torch.distributed import GradBucket, ProcessGroup  # type: ignore[attr-defined]
     from torch.futures import Future
 
     from mtl.collective import Exchange
@@ -402,8 +402,19 @@ class Runtime:
         return [part[:size] for part, size in zip(everyone, sizes, strict=True)]
 
     def channel(self) -> Exchange:
-        """Return a way to all other processes, for one thread."""
-        return Channel(self.rank, self.world_size)
+        """Return a way to all other processes, for one thread, from memory of the CPU."""
+        from torch.distributed import new_group
+
+        group = new_group(backend="gloo")
+        _kept.append(group)
+        return Channel(self.rank, self.world_size, group)
+
+    @cached_property
+    def exchange(self) -> Exchange | None:
+        """Return a way to all other processes in turn with all else, from memory of this device."""
+        if self.world_size == 1:
+            return None
+        return Channel(self.rank, self.world_size, told=self._exchange)
 
     def _exchange(self) -> None:
         if self._watchdog is not None:
@@ -430,24 +441,29 @@ class Runtime:
 
 
 class Channel:
-    """Carries rows from each process to each other, beside all else that they exchange.
+    """Carries rows from each process to each other.
 
     Args:
         rank: of this process.
         world_size: processes.
+        group: of them, beside all else that they exchange; default: in turn with it.
+        told: is told that this process has come to an exchange.
     """
 
-    def __init__(self, rank: int, world_size: int) -> None:
-        from torch.distributed import new_group
-
-        self.rank, self.world_size = rank, world_size
-        self._group = new_group(backend="gloo")  # what it carries lies in the memory of the CPU
-        _kept.append(self._group)
+    def __init__(
+        self,
+        rank: int,
+        world_size: int,
+        group: ProcessGroup | None = None,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.rank, self.world_size, self._group, self._told = rank, world_size, group, told
 
     def all_to_all(self, rows: Tensor, send: list[int], receive: list[int]) -> Tensor:
         """Send the first `send[0]` rows to process 0, and so on; return what comes, by process."""
         from torch.distributed import all_to_all_single
 
+        self._told()
         received = rows.new_empty(sum(receive), *rows.shape[1:])
         all_to_all_single(received, rows.contiguous(), receive, send, group=self._group)
         return received

@@ -74,7 +74,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
     share_out(store, config.graph, runtime)
-    config = placed(config, store, runtime)
+    config = placed(config, store, runtime, together=True)
     tasks = bind_tasks(config.tasks, store)
     loader = replace(config.loader, num_threads=runtime.threads.loader)
     stream = build_stream(
@@ -86,6 +86,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
         dtype=runtime.feature_dtype,
         edge_features=config.model.encoder.reads_edge_features,
         device=runtime.device,
+        exchange=runtime.exchange,
     )
     evaluation = Evaluation(config, store, tasks, runtime)
     torch.manual_seed(seed)

@@ -90,6 +90,7 @@ AllOrNumNeighbors = Annotated[
 ]
 Temporal = Literal["uniform", "last"]
 Where = Literal["device", "pinned", "host"]
+WhereEdges = Literal["device", "sharded", "host"]
 SeedTime = Annotated[dict[str, int], PlainValidator(_seed_time)]
 NumThreads = Annotated[int | Literal["auto"], PlainValidator(_num_threads)]
 
@@ -129,6 +130,10 @@ class Loader(Options):
     of the graph (or, slowly, with a CPU; the draws are its own, the same on both), pyg with pyg-lib
     or torch-sparse, between the steps instead of ahead of them. auto is cuda where a GPU has room
     for the edges, and numba elsewhere; the run says why, and keeps to it."""
+    edges: Literal["auto"] | WhereEdges = "auto"
+    """Where the edges of the graph stay under `backend: cuda`: all of them on each device; sharded,
+    each process with a share of them and of the features, for graphs that the GPUs of a machine
+    hold together only; or host, a map from which the CPU draws. auto is the first that fits."""
     features: Where = "device"
     """Where the features of the graph stay under `backend: cuda`: on the device, where they fit
     there beside the edges and the model; pinned in the memory of the host, which each process

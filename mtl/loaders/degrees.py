@@ -1,5 +1,7 @@
 """stream: how many neighbours nodes have, not counting edges that nobody may see."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -16,24 +18,29 @@ class VisibleDegrees:
     Args:
         csc: its edges.
         hidden: those that never carry a message.
-        colptr: of the edges, on the device where degrees are wanted.
+        degrees: returns how many edges lead into nodes, hidden ones too.
+        device: where degrees are wanted.
     """
 
     def __init__(
-        self, csc: Csc, hidden: Bits | None, colptr: Int[Tensor, " nodes_and_one"]
+        self,
+        csc: Csc,
+        hidden: Bits | None,
+        degrees: Callable[[Int[Tensor, " nodes"]], Int[Tensor, " nodes"]],
+        device: torch.device,
     ) -> None:
-        self._csc, self._hidden, self._colptr, self._lost = csc, hidden, colptr, None
+        self._csc, self._hidden, self._degrees, self._lost = csc, hidden, degrees, None
         if hidden is not None:
             never = np.flatnonzero(np.unpackbits(hidden, count=len(csc.row), bitorder="little"))
             num_nodes = len(csc.colptr) - 1
             lost = np.bincount(csc.destination(never), minlength=num_nodes)
-            self._lost = torch.from_numpy(lost.astype(np.int32)).to(colptr.device)
+            self._lost = torch.from_numpy(lost.astype(np.int32)).to(device)
 
     def of(
         self, nodes: Int[Tensor, " nodes"], hidden: Int[np.ndarray, " edges"]
     ) -> Int[Tensor, " nodes"]:
         """Return the degrees of nodes where some more edges are hidden; some may stand twice."""
-        degree = rows_of(self._colptr, nodes + 1) - rows_of(self._colptr, nodes)
+        degree = self._degrees(nodes)
         if self._lost is not None:
             degree -= rows_of(self._lost, nodes)
         return degree - self._times(nodes, hidden) if len(hidden) else degree

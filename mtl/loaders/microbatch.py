@@ -1,7 +1,7 @@
 """stream: one microbatch by its number: one sampling call serves the seeds of all tasks."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ class MicrobatchLoader(NeighborLoader):
     ) -> None:
         self.tasks, self.order, self.split, self.dtype = tasks, order, split, dtype
         self._store, self._seed_time, self._device = store, seed_time, sampler.device
-        how = dtype, sampler.device, where
+        how = dtype, sampler.device, where, sampler.exchange
         self._features = (
             residences(store, store.node_types, *how)
             if features is None
@@ -101,7 +101,8 @@ class MicrobatchLoader(NeighborLoader):
         if not store.is_heterogeneous:
             ((kind, csc),) = self._topology.edges.items()
             hidden = sampler.hidden.get(kind)
-            self._degrees = VisibleDegrees(csc, hidden, sampler.colptr(kind))
+            degrees = partial(sampler.degrees, kind)
+            self._degrees = VisibleDegrees(csc, hidden, degrees, sampler.device)
         self.num_targets_of = lru_cache(maxsize=16)(self._count)
         """How many losses of each task a step adds up, counted once for all of its microbatches."""
         some = torch.arange(1)  # microbatches are asked for by number, without an end

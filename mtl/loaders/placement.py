@@ -6,8 +6,9 @@ from typing import Literal
 import torch
 
 from mtl.graphs.store import GraphStore
-from mtl.loaders import Loader, Where
+from mtl.loaders import Loader, Where, WhereEdges
 
+FEATURES: tuple[Where, ...] = ("device", "pinned", "host")
 MODEL_SHARE = 0.35
 """Of a GPU's memory: for the model, its activations, batches, and edges that links hold out."""
 
@@ -17,7 +18,8 @@ class Sizes:
     """What a graph would take on a GPU, in bytes."""
 
     edges: int
-    """With a place for each node, as the sampler needs it."""
+    places: int
+    """A number for each node, which the sampler needs on each GPU."""
     features: int
 
 
@@ -26,6 +28,7 @@ class Placement:
     """Where a graph lives, and why, in a sentence."""
 
     backend: Literal["numba", "cuda"]
+    edges: WhereEdges
     features: Where
     why: str
 
@@ -49,11 +52,18 @@ def sizes_of(store: GraphStore, dtype: torch.dtype | None, *, edge_features: boo
         for x in found
         if x is not None
     )
-    return Sizes(edges + places, features)
+    return Sizes(edges, places, features)
 
 
 def choose(
-    options: Loader, sizes: Sizes, free: int, total: int, spare: int, *, sharded: bool = False
+    options: Loader,
+    sizes: Sizes,
+    free: int,
+    total: int,
+    spare: int,
+    *,
+    gpus: int = 1,
+    sharded: bool = False,
 ) -> Placement:
     """Return where a graph lives on a machine with GPUs, where the options leave that open.
 
@@ -63,26 +73,58 @@ def choose(
         free: bytes of a GPU that nobody uses.
         total: all of them.
         spare: bytes of the host's memory that a process may take.
+        gpus: that may share the graph out.
         sharded: whether no process has all features.
     """
     asked = [f"loader.{name}" for name in ("weighted", "temporal") if getattr(options, name)]
     asked += ["graph.features: sharded"] * sharded
     if options.backend == "auto" and asked:
-        return Placement("numba", "host", f"loader.backend: numba, for {asked[0]}")
+        return Placement("numba", "host", "host", f"loader.backend: numba, for {asked[0]}")
     room = free - int(MODEL_SHARE * total)
-    numbers = (
-        f"edges take {_gib(sizes.edges)} and features {_gib(sizes.features)} of a GPU that has "
-        f"{_gib(free)} of {_gib(total)} free and {_gib(total * MODEL_SHARE)} for the model"
+    edges, features = _where(options, sizes, room, spare, gpus)
+    backend: Literal["numba", "cuda"] = "cuda"
+    if options.backend == "auto" and edges == "host" and options.edges != "host":
+        backend = "numba"
+    why = f"loader.backend: {backend}"
+    if backend == "cuda":
+        why += f", loader.edges: {edges}, loader.features: {features}"
+    whole = f"edges take {_gib(sizes.edges + sizes.places)} and features {_gib(sizes.features)}"
+    why += (
+        f"; {whole} of a GPU that has {_gib(free)} of {_gib(total)} free and "
+        f"{_gib(total * MODEL_SHARE)} for the model"
     )
-    if options.backend == "auto" and sizes.edges > room:
-        return Placement("numba", "host", f"loader.backend: numba; {numbers}")
-    features = options.features
-    if features == "device" and sizes.edges + sizes.features > room:
-        features = "pinned"
-    if features == "pinned" and 2 * sizes.features > spare:  # torch takes a power of two
-        features = "host"
-    why = f"loader.backend: cuda, loader.features: {features}; {numbers}"
-    return Placement("cuda", features, f"{why}; a process may take {_gib(spare)} of the host")
+    if gpus > 1:
+        why += f", or of {gpus} such GPUs"
+    return Placement(
+        backend, edges, features, f"{why}; a process may take {_gib(spare)} of the host"
+    )
+
+
+def _where(
+    options: Loader, sizes: Sizes, room: int, spare: int, gpus: int
+) -> tuple[WhereEdges, Where]:
+    """Return where edges and features stay: the first that the options allow and that fits."""
+    whole, share = sizes.edges + sizes.places, -(-sizes.edges // gpus) + sizes.places
+    pinned = 2 * sizes.features <= spare  # torch takes a power of two
+    fits: dict[tuple[WhereEdges, Where], bool] = {
+        ("device", "device"): whole + sizes.features <= room,
+        ("device", "pinned"): whole <= room and pinned,
+        ("sharded", "device"): share - (-sizes.features // gpus) <= room,
+        ("sharded", "pinned"): share <= room and pinned,
+        ("device", "host"): whole <= room,
+        ("sharded", "host"): share <= room,
+    }
+    slowest = FEATURES.index(options.features)
+    allowed = [
+        (edges, features)
+        for edges, features in fits
+        if (options.edges in ("auto", edges)) and FEATURES.index(features) >= slowest
+        if edges != "sharded" or gpus > 1
+    ]
+    found = [where for where in allowed if fits[where]]
+    if found:
+        return found[0]
+    return (options.edges if options.edges != "auto" else "host"), "host"
 
 
 def _gib(num_bytes: float) -> str:

@@ -10,14 +10,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mtl.collective import Exchange
 from mtl.graphs.schema import Owner
 from mtl.graphs.store import GraphStore
 from mtl.loaders import Where
 from mtl.loaders.gather import gather
 from mtl.loaders.samplers._tensors import rows_of
+from mtl.loaders.shares import Shares
 
 CHUNK_BYTES = 1 << 26
-_tables: WeakKeyDictionary[GraphStore, dict[object, "Table"]] = WeakKeyDictionary()
+_tables: WeakKeyDictionary[GraphStore, dict[object, "Residence"]] = WeakKeyDictionary()
 
 
 class Residence(ABC):
@@ -80,6 +82,31 @@ class Table(Residence):
         return rows_of(self._table, ids)
 
 
+class SharedTable(Residence):
+    """A table of which each process has a share on its device: all ask at the same time.
+
+    Args:
+        features: of all, on the host.
+        dtype: bfloat16 rounds them to it, see `gather`.
+        device: where this process's share goes.
+        exchange: to the other processes.
+    """
+
+    def __init__(
+        self,
+        features: Float[Tensor, "all features"],
+        dtype: torch.dtype | None,
+        device: torch.device,
+        exchange: Exchange,
+    ) -> None:
+        self._shares = Shares(len(features), exchange)
+        self._mine = Table(features[self._shares.mine], dtype, device, "device")
+
+    def gather(self, ids: Int[Tensor, " rows"]) -> Float[Tensor, "rows features"]:
+        """Return rows of the table, those of other processes fetched from them."""
+        return self._shares.fetch(ids, self._mine.gather)
+
+
 class _Pinned:
     """Memory of the host as CUDA shows it to a GPU: at the same address (unified addressing)."""
 
@@ -99,17 +126,25 @@ def residence(
     dtype: torch.dtype | None,
     device: torch.device,
     where: Where,
+    exchange: Exchange | None = None,
 ) -> Residence | None:
     """Return where the features of a node type or an edge type live; None where it has none.
+
+    With an exchange those on devices are shared out over the processes.
 
     Of one graph there is one table for a device, whoever asks.
     """
     features = store.features(owner) if isinstance(owner, str) else store.edge_features(owner)
     if features is None or where == "host":
         return None if features is None else OnHost(features, dtype)
-    tables, key = _tables.setdefault(store, {}), (owner, dtype, device, where)
+    exchange = exchange if where == "device" else None
+    tables, key = _tables.setdefault(store, {}), (owner, dtype, device, where, exchange)
     if key not in tables:
-        tables[key] = Table(features, dtype, device, where)
+        tables[key] = (
+            Table(features, dtype, device, where)
+            if exchange is None
+            else SharedTable(features, dtype, device, exchange)
+        )
     return tables[key]
 
 

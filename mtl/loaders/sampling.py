@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from mtl.collective import Exchange
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType, Owner, text
 from mtl.graphs.store import GraphStore
@@ -24,8 +25,12 @@ def sampler_of(
     seed: int,
     hidden: dict[EdgeType, Bits],
     device: torch.device,
+    exchange: Exchange | None = None,
 ) -> Sampler:
     """Make the sampler; it draws on the device where it can.
+
+    Where the edges are to be shared out and there is nobody to share with, the host draws: the
+    same neighbours.
 
     Raises:
         ConfigError: it cannot do what is asked, or is not installed.
@@ -33,8 +38,9 @@ def sampler_of(
     kinds = {"pyg": PyGSampler, "cuda": CudaSampler}
     if options.backend == "cuda" and store.shards is not None:
         raise ConfigError(
-            "loader.backend: cuda reads all features itself, and graph.features is sharded; take "
-            "numba, or graph.features: replicated"
+            "loader.backend: cuda reads the features itself, and graph.features is sharded; take "
+            "graph.features: replicated, with loader.edges: sharded where a GPU is too small, or "
+            "numba"
         )
     try:
         sampler = kinds.get(options.backend, NumbaSampler)(
@@ -48,7 +54,11 @@ def sampler_of(
         )
     except ConfigError as error:
         raise ConfigError(f"loader.{error}") from error
-    return sampler.to(device) if isinstance(sampler, CudaSampler) else sampler
+    if not isinstance(sampler, CudaSampler):
+        return sampler
+    if options.edges == "sharded" and exchange is not None:
+        return sampler.to(device, exchange)
+    return sampler.to("cpu" if options.edges in ("sharded", "host") else device)
 
 
 def check_times(options: Loader, store: GraphStore, tasks: Mapping[str, BoundTask]) -> None:

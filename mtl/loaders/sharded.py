@@ -3,9 +3,9 @@
 The topology is everywhere, so sampling needs nobody; the rows of a batch come by all-to-all.
 """
 
-import math
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch_geometric.data import Data, FeatureStore, HeteroData, TensorAttr
 
 from mtl.collective import Exchange
 from mtl.loaders.gather import gather
+from mtl.loaders.shares import Shares
 
 Batch: TypeAlias = Data | HeteroData
 Ids: TypeAlias = Int[np.ndarray, " rows"]
@@ -35,13 +36,9 @@ class ShardedFeatures(FeatureStore):
 
     def __init__(self, features: Mapping[str, Float[Tensor, "_ _"]], exchange: Exchange) -> None:
         super().__init__()
-        self._exchange = exchange
         self._shapes = {kind: tuple(x.shape) for kind, x in features.items()}
-        self._share = {kind: -(-len(x) // exchange.world_size) for kind, x in features.items()}
-        self._mine = {
-            kind: x[exchange.rank * self._share[kind] :][: self._share[kind]]
-            for kind, x in features.items()
-        }
+        self._shares = {kind: Shares(len(x), exchange) for kind, x in features.items()}
+        self._mine = {kind: x[self._shares[kind].mine] for kind, x in features.items()}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="features")
 
     def fetch(
@@ -85,31 +82,14 @@ class ShardedFeatures(FeatureStore):
         return batch
 
     def _fetch(self, ids: Mapping[str, Ids], dtype: torch.dtype | None) -> dict[str, Tensor]:
-        size = self._exchange.world_size
-        owners = {kind: ids[kind] // share for kind, share in self._share.items() if kind in ids}
-        asked = np.stack([np.bincount(owner, minlength=size) for owner in owners.values()], axis=1)
-        each = [1] * size
-        told = self._exchange.all_to_all(torch.from_numpy(asked), each, each).tolist()
-        found = {}
-        for i, (kind, owner) in enumerate(owners.items()):
-            order = np.argsort(owner, kind="stable")
-            send, receive = asked[:, i].tolist(), [numbers[i] for numbers in told]
-            wanted = self._all_to_all(torch.from_numpy(ids[kind][order]), send, receive)
-            rows = wanted.numpy() - self._exchange.rank * self._share[kind]
-            answer = gather(self._mine[kind], rows, dtype)
-            sorted_rows = self._all_to_all(answer, receive, send)
-            found[kind] = torch.empty_like(sorted_rows)
-            found[kind][torch.from_numpy(order)] = sorted_rows
-        return found
+        return {
+            kind: shares.fetch(torch.from_numpy(ids[kind]), partial(self._answer, kind, dtype))
+            for kind, shares in self._shares.items()
+            if kind in ids
+        }
 
-    def _all_to_all(self, rows: Tensor, send: list[int], receive: list[int]) -> Tensor:
-        """Exchange rows of any type as bytes: gloo does not know them all."""
-        columns = rows.shape[1:]
-        width = math.prod(columns) * rows.itemsize
-        flat = rows.reshape(-1) if rows.numel() else rows.new_empty(0)  # NumPy may stride by 0
-        as_bytes = flat.view(torch.uint8).view(len(rows), width)
-        received = self._exchange.all_to_all(as_bytes, send, receive)
-        return received.view(-1).view(rows.dtype).view(len(received), *columns)
+    def _answer(self, kind: str, dtype: torch.dtype | None, rows: Tensor) -> Tensor:
+        return gather(self._mine[kind], rows.numpy(), dtype)
 
     def _get_tensor(self, attr: TensorAttr) -> Tensor | None:
         if attr.attr_name != "x" or attr.group_name not in self._mine:

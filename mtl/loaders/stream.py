@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
+from mtl.collective import Exchange
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.store import GraphStore
@@ -20,6 +21,7 @@ from mtl.graphs.topology import Bits
 from mtl.loaders import Loader
 from mtl.loaders.lane import Lane, Made
 from mtl.loaders.microbatch import MicrobatchLoader
+from mtl.loaders.samplers.cuda import CudaSampler
 from mtl.loaders.sampling import check_times, fan_outs_of, sampler_of
 from mtl.loaders.seeds import SeedOrder, Seeds
 from mtl.plugin import nearest
@@ -138,6 +140,7 @@ def build_stream(
     seeds: Seeds | None = None,
     features: Mapping[str, Tensor] | None = None,
     device: torch.device = CPU,
+    exchange: Exchange | None = None,
 ) -> Stream:
     """Make the stream of one split of a graph.
 
@@ -158,6 +161,8 @@ def build_stream(
         seeds: of each group, in the order in which they are to come; default: what the tasks label.
         features: of the nodes, by type, instead of the graph's.
         device: where the model is, and `backend: cuda` draws.
+        exchange: to the processes that share the edges out where `edges: sharded` says so; all of
+            them take as many microbatches. Default: none, and the host draws.
 
     Raises:
         ConfigError: an option asks for what the graph has not, or the library behind `backend` is
@@ -184,10 +189,11 @@ def build_stream(
     )
     words = np.random.SeedSequence([seed, SPLITS[split]]).generate_state(1, np.uint64)
     fan_outs = fan_outs_of(options.num_neighbors, store.topology(), num_hops, section)
-    sampler = sampler_of(options, store, fan_outs, int(words[0]), held_out, device)
+    sampler = sampler_of(options, store, fan_outs, int(words[0]), held_out, device, exchange)
     threads = 1 if options.num_threads == "auto" else int(options.num_threads)
     if sampler.max_threads is not None:
         threads = min(threads, sampler.max_threads)
+    draws_there = sampler.exchange is not None or options.edges in ("auto", "device")
     hides = any(task.hiding is not None for task in tasks.values())
     sampler.warm_up(max(threads, 1), exclude=hides)
     loader = MicrobatchLoader(
@@ -200,7 +206,7 @@ def build_stream(
         edge_features=edge_features,
         seed_time=None if options.seed_time is None else options.seed_time[split],
         features=features,
-        where=options.features if options.backend == "cuda" else "host",
+        where=options.features if isinstance(sampler, CudaSampler) and draws_there else "host",
     )
     return Stream(loader, threads, options.prefetch, options.prefetch_bytes, device)
 

@@ -1,4 +1,4 @@
-"""Features that are shared out over the processes change no number."""
+"""A graph that is shared out over the processes changes no number."""
 
 import json
 from pathlib import Path
@@ -16,28 +16,33 @@ KINDS = {
 }
 
 
+FEATURES = ["graph.features=replicated"], ["graph.features=sharded"]
+EDGES = [["loader.backend=cuda", f"loader.edges={where}"] for where in ("device", "sharded")]
+ALL = ["evaluate.num_neighbors=all"]
+
+
 @pytest.mark.parametrize(
-    ("kind", "nproc"),
-    [("smoke", 2), ("marketplace", 2), pytest.param("smoke", 4, marks=pytest.mark.soak)],
+    ("kind", "nproc", "ways", "more"),
+    [
+        ("smoke", 2, FEATURES, []),
+        ("marketplace", 2, FEATURES, []),
+        ("smoke", 2, EDGES, ALL),
+        ("marketplace", 2, EDGES, []),
+        pytest.param("smoke", 4, FEATURES, [], marks=pytest.mark.soak),
+        pytest.param("smoke", 4, EDGES, [], marks=pytest.mark.soak),
+        pytest.param("marketplace", 4, EDGES, ALL, marks=pytest.mark.soak),
+    ],
 )
-def test_weights_and_metrics_are_those_of_a_whole_copy_on_each_machine(
-    kind, nproc, start, tmp_path
-):
-    for features in ("replicated", "sharded"):
-        (tmp_path / features).mkdir()
-        ending = start(
-            tmp_path / features,
-            str(CONFIGS / f"{kind}.yaml"),
-            *KINDS[kind],
-            *JOB,
-            f"graph.features={features}",
-            nproc=nproc,
-        ).end()
+def test_weights_and_metrics_are_those_of_a_whole_copy(kind, nproc, ways, more, start, tmp_path):
+    runs = [tmp_path / "whole", tmp_path / "shared"]
+    for run, way in zip(runs, ways, strict=True):
+        config = [str(CONFIGS / f"{kind}.yaml"), *KINDS[kind], *JOB, *way, *more]
+        ending = start(tmp_path, *config, f"run.dir={run}", nproc=nproc).end()
         assert ending.code == 0, ending.stderr
-    one, other = (tmp_path / f / "runs" / kind for f in ("replicated", "sharded"))
+    one, other = runs
     weights = sorted(path.relative_to(one) for path in one.glob("checkpoints/*/model.safetensors"))
     assert weights
     for path in weights:
         assert (one / path).read_bytes() == (other / path).read_bytes()
-    summaries = [json.loads((run / "summary.json").read_text()) for run in (one, other)]
+    summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
     assert summaries[0]["metrics"] == summaries[1]["metrics"]

@@ -1,20 +1,81 @@
 """sampler: the edges of a graph on a device, once for all samplers that draw from them there."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
+from mtl.collective import Exchange
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Bits, Csc, Topology
 from mtl.loaders.samplers._removed import Removed
-from mtl.loaders.samplers._tensors import nowhere
+from mtl.loaders.samplers._tensors import nowhere, rows_of
+from mtl.loaders.shares import Shares
 
-_residents: WeakKeyDictionary[Topology, dict[torch.device, "Resident"]] = WeakKeyDictionary()
+Ids: TypeAlias = Int[Tensor, " ids"]
+_residents: WeakKeyDictionary[Topology, dict[Hashable, "Resident"]] = WeakKeyDictionary()
+
+
+class Edges:
+    """The edges of a type on a device.
+
+    Args:
+        colptr: where those into each node begin.
+        row: where they come from, in int32 where the node count allows.
+        device: where both go; on the CPU the arrays stay what they are.
+    """
+
+    def __init__(self, colptr: np.ndarray, row: np.ndarray, device: torch.device) -> None:
+        self._colptr, self._row = (torch.from_numpy(part).to(device) for part in (colptr, row))
+
+    @property
+    def num_bytes(self) -> int:
+        """What they take on the device."""
+        return self._colptr.nbytes + self._row.nbytes
+
+    def spans(self, nodes: Ids) -> tuple[Ids, Ids]:
+        """Return where the edges into each node begin, and where they end."""
+        return rows_of(self._colptr, nodes), rows_of(self._colptr, nodes + 1)
+
+    def sources(self, edges: Ids) -> Ids:
+        """Return where edges come from."""
+        return rows_of(self._row, edges).long()
+
+
+class SharedEdges(Edges):
+    """Edges of which each process has a share on its device: all ask and answer at the same time.
+
+    Shares are equal in nodes, and in edges, so no process has more of them than another, whatever
+    the degrees.
+
+    Args:
+        csc: the edges.
+        device: where this process's share goes.
+        exchange: to the other processes.
+    """
+
+    def __init__(self, csc: Csc, device: torch.device, exchange: Exchange) -> None:
+        self._nodes = Shares(len(csc.colptr) - 1, exchange)
+        self._edges = Shares(len(csc.row), exchange)
+        mine = self._nodes.mine
+        super().__init__(csc.colptr[mine.start : mine.stop + 1], csc.row[self._edges.mine], device)
+
+    def spans(self, nodes: Ids) -> tuple[Ids, Ids]:
+        """Ask for them; see `Edges.spans`."""
+        own = super().spans
+        found = self._nodes.fetch(nodes, lambda rows: torch.stack(own(rows), 1))
+        start, end = found.T.contiguous()
+        return start, end
+
+    def sources(self, edges: Ids) -> Ids:
+        """Ask for them; see `Edges.sources`."""
+        return self._edges.fetch(edges, super().sources)
 
 
 class Resident:
@@ -22,23 +83,31 @@ class Resident:
 
     Args:
         topology: the graph.
-        device: where it goes; on the CPU the arrays stay what they are.
+        device: where it goes.
+        exchange: to the processes that each have a share of the edges there; default: each has all.
     """
 
-    def __init__(self, topology: Topology, device: torch.device) -> None:
+    def __init__(
+        self, topology: Topology, device: torch.device, exchange: Exchange | None = None
+    ) -> None:
         self._lock, self._device = Lock(), device
         self._done: torch.cuda.Event | None = None
         if device.type == "cuda":
             self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         with self.turn():
-            self.edges = {kind: _moved(csc, device) for kind, csc in topology.edges.items()}
-            """`colptr`, and `row` in int32 where the node count allows, of each edge type."""
+            self.edges = {
+                kind: Edges(csc.colptr, csc.row, device)
+                if exchange is None
+                else SharedEdges(csc, device, exchange)
+                for kind, csc in topology.edges.items()
+            }
             self.places = {
                 name: torch.full((number,), nowhere(dtype), dtype=dtype, device=device)
                 for name, number in topology.num_nodes.items()
                 for dtype in [torch.int32 if number < 2**31 else torch.int64]
             }
             """Where each node stands in the subgraph of a call; nowhere between calls."""
+        self._num_edges = {kind: len(csc.row) for kind, csc in topology.edges.items()}
         self._removed: dict[EdgeType, list[tuple[Bits, Removed]]] = {}
 
     @contextmanager
@@ -64,21 +133,17 @@ class Resident:
         for others, its in known:
             if np.array_equal(others, bits):
                 return its
-        colptr, row = self.edges[kind]
         with self.turn():
-            known.append((bits, Removed.of_bits(bits, len(row), colptr.device)))
+            known.append((bits, Removed.of_bits(bits, self._num_edges[kind], self._device)))
         return known[-1][1]
 
 
-def resident(topology: Topology, device: torch.device) -> Resident:
+def resident(
+    topology: Topology, device: torch.device, exchange: Exchange | None = None
+) -> Resident:
     """Return a graph on a device; it goes there once, and leaves with the topology."""
     device = torch.empty(0, device=device).device  # with its number
     places = _residents.setdefault(topology, {})
-    if device not in places:
-        places[device] = Resident(topology, device)
-    return places[device]
-
-
-def _moved(csc: Csc, device: torch.device) -> tuple[Tensor, Tensor]:
-    colptr, row = (torch.from_numpy(part).to(device) for part in (csc.colptr, csc.row))
-    return colptr, row
+    if (device, exchange) not in places:
+        places[device, exchange] = Resident(topology, device, exchange)
+    return places[device, exchange]

@@ -20,8 +20,8 @@ class Drawing:
     """In-edges of nodes, each as likely; how many there will be is known on the device alone yet.
 
     Args:
-        colptr: where the edges of each node begin.
-        nodes: whose edges are drawn.
+        start: where the edges of each node begin.
+        end: where they end.
         k: edges of each node; -1 takes all.
         removed: edges that are not there.
         replace: draw the same edge again and again.
@@ -29,14 +29,13 @@ class Drawing:
 
     def __init__(
         self,
-        colptr: Int[Tensor, " destinations_and_one"],
-        nodes: Int[Tensor, " frontier"],
+        start: Int[Tensor, " frontier"],
+        end: Int[Tensor, " frontier"],
         k: int,
         removed: Sequence[Removed],
         *,
         replace: bool,
     ) -> None:
-        start, end = rows_of(colptr, nodes), rows_of(colptr, nodes + 1)
         for layer in removed:
             start, end = layer.without(start), layer.without(end)
         self._start, self._degree, self._k = start, end - start, k

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch_geometric.sampler import (
 )
 from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 
+from mtl.collective import Exchange
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Bits, Topology
 from mtl.loaders import Temporal
@@ -24,6 +25,7 @@ from mtl.loaders.samplers._edges import check_sorted, draw_negatives, number_by_
 from mtl.loaders.samplers._inputs import Ids, check_type, read_times
 from mtl.loaders.samplers._options import NumNeighbors, check_rule, fan_outs
 from mtl.loaders.samplers._random import begin_state
+from mtl.loaders.samplers._tensors import rows_of
 
 Subgraph: TypeAlias = SamplerOutput | HeteroSamplerOutput
 
@@ -49,11 +51,13 @@ class Sampler(BaseSampler):
         ConfigError: the options contradict each other or the graph.
     """
 
-    max_threads: ClassVar[int | None] = None
+    max_threads: int | None = None
     """Threads that may call `sample` at once, ahead of the model: any number, or so many; 0 is for
     who may be called between the steps alone."""
     device = torch.device("cpu")
     """Where subgraphs are made."""
+    exchange: Exchange | None = None
+    """To the other processes, where none has the whole graph on its device."""
 
     def __init__(
         self,
@@ -82,9 +86,10 @@ class Sampler(BaseSampler):
     def _prepare(self) -> None:
         """Make what the backend needs of the options."""
 
-    def colptr(self, kind: EdgeType) -> Tensor:
-        """Return where the edges of each node begin, on the device."""
-        return torch.from_numpy(self.topology.edges[kind].colptr)
+    def degrees(self, kind: EdgeType, nodes: Tensor) -> Tensor:
+        """Return how many edges lead into nodes, on the device."""
+        colptr = torch.from_numpy(self.topology.edges[kind].colptr)
+        return rows_of(colptr, nodes + 1) - rows_of(colptr, nodes)
 
     @property
     def edge_permutation(self) -> Any:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from mtl.collective import Exchange
 from mtl.errors import ConfigError
 from mtl.graphs.schema import EdgeType
 from mtl.loaders.samplers._inputs import Ids, read_excluded, read_seeds
@@ -15,7 +16,7 @@ from mtl.loaders.samplers._output import pack
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._removed import Removed
 from mtl.loaders.samplers._resident import Resident, resident
-from mtl.loaders.samplers._tensors import Drawing, Placing, nowhere, read, rows_of
+from mtl.loaders.samplers._tensors import Drawing, Placing, nowhere, read
 from mtl.loaders.samplers.base import Sampler, Subgraph
 from mtl.loaders.transfer import moved
 
@@ -27,13 +28,15 @@ class CudaSampler(Sampler):
     number. What is drawn follows from seed and key, on every device alike. A call waits for the
     device twice a hop, whatever the number of types: for how many edges and how many nodes.
 
-    Where there is a GPU it begins there; `to` moves it.
+    Where there is a GPU it begins there; `to` moves it. Processes may share the edges out: what is
+    drawn stays the same, but all call together, as often, and wait for each other twice a hop for
+    each type.
 
     Raises:
         ConfigError: weights, times or trees are asked for, which this sampler does not know.
     """
 
-    max_threads: ClassVar[int | None] = 1
+    max_threads: int | None = 1
 
     def _prepare(self) -> None:
         if self.disjoint or self.weighted:
@@ -43,9 +46,15 @@ class CudaSampler(Sampler):
             )
         self.to("cuda" if torch.cuda.is_available() else "cpu")
 
-    def to(self, device: torch.device | str) -> Self:
-        """Draw on a device from now on; the topology goes there before the first call does."""
-        self.device = torch.device(device)
+    def to(self, device: torch.device | str, exchange: Exchange | None = None) -> Self:
+        """Draw on a device from now on; the topology goes there before the first call does.
+
+        Args:
+            device: where.
+            exchange: to the processes that each hold a share of the edges; default: each holds all.
+        """
+        self.device, self.exchange = torch.device(device), exchange
+        self.max_threads = 1 if exchange is None else 0  # in turn with all else that they exchange
         for made in ("_graph", "_hidden"):
             self.__dict__.pop(made, None)
         return self
@@ -55,13 +64,14 @@ class CudaSampler(Sampler):
         assert self._graph
         assert self._hidden is not None
 
-    def colptr(self, kind: EdgeType) -> Tensor:
-        """Return where the edges of each node begin, on the device."""
-        return self._graph.edges[kind][0]
+    def degrees(self, kind: EdgeType, nodes: Tensor) -> Tensor:
+        """Return how many edges lead into nodes; shared out, all ask together."""
+        start, end = self._graph.edges[kind].spans(nodes)
+        return end - start
 
     @cached_property
     def _graph(self) -> Resident:
-        return resident(self.topology, self.device)
+        return resident(self.topology, self.device, self.exchange)
 
     @cached_property
     def _hidden(self) -> dict[EdgeType, Removed]:
@@ -125,14 +135,12 @@ class _Growth:
         """Draw neighbours of the nodes that the hop before found."""
         edges = self._draw(num_neighbors)
         kinds: dict[str, list[EdgeType]] = {name: [] for name in self._nodes}
-        for kind, (_, drawn) in edges.items():
-            if len(drawn):
+        sources = {kind: self._edges_of[kind].sources(drawn) for kind, (_, drawn) in edges.items()}
+        for kind, found in sources.items():
+            if len(found):
                 kinds[kind[0]].append(kind)
         placings = {
-            name: Placing(
-                self._places[name],
-                torch.cat([rows_of(self._edges_of[k][1], edges[k][1]).long() for k in its]),
-            )
+            name: Placing(self._places[name], torch.cat([sources[kind] for kind in its]))
             for name, its in kinds.items()
             if its
         }
@@ -153,8 +161,7 @@ class _Growth:
         """Return of each type how many edges each node gets, and which."""
         drawings = {
             kind: Drawing(
-                self._edges_of[kind][0],
-                self._nodes[kind[2]][-1],
+                *self._edges_of[kind].spans(self._nodes[kind[2]][-1]),
                 k,
                 self._removed[kind],
                 replace=self._sampler.replace,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class PyGSampler(Sampler):
         ConfigError: neither library is installed, or the one there is cannot do what is asked.
     """
 
-    max_threads: ClassVar[int | None] = 0
+    max_threads: int | None = 0
 
     def _prepare(self) -> None:
         if not (installed.WITH_PYG_LIB or installed.WITH_TORCH_SPARSE):

@@ -31,11 +31,13 @@ NUMBERS = [0, 3, None]
 CPU = torch.device("cpu")
 
 
-def stream_of(store: GraphStore, tasks: Mapping[str, Any], backend: str, device=CPU, **options):
+def stream_of(
+    store: GraphStore, tasks: Mapping[str, Any], backend: str, device=CPU, exchange=None, **options
+):
     bound = bind_tasks({name: Task.read(own) for name, own in tasks.items()}, store)
     loader = Loader(**{"num_neighbors": (3, 2), "batch_size": 24, "backend": backend, **options})
     reads = {"edge_features": True, "dtype": torch.bfloat16}
-    return build_stream(loader, store, bound, seed=3, device=device, **reads)
+    return build_stream(loader, store, bound, seed=3, device=device, exchange=exchange, **reads)
 
 
 def content(value: Any) -> Any:
@@ -64,6 +66,37 @@ def test_all_neighbours_make_the_same_batch(request, graph, tasks, features):
     store, every = request.getfixturevalue(graph), {"num_neighbors": (-1, -1)}
     numba = batches(stream_of(store, tasks, "numba", **every))
     assert batches(stream_of(store, tasks, "cuda", features=features, **every)) == numba
+
+
+@pytest.mark.parametrize("features", ["device", "pinned", "host"])
+@pytest.mark.parametrize(("graph", "tasks"), [("customers", CUSTOMERS), ("shops", SHOPS)])
+def test_a_graph_that_processes_share_out_makes_the_batches_of_a_whole_one(
+    request, on_all, graph, tasks, features
+):
+    store = request.getfixturevalue(graph)
+
+    def batches_of(exchange):
+        shared = {"edges": "sharded", "features": features, "exchange": exchange}
+        stream = stream_of(store, tasks, "cuda", **shared)
+        rank, size = exchange.rank, exchange.world_size
+        mine = [None, *range(rank, 3 * size, size), None]  # others each time, as in training
+        return dict(
+            zip(mine, (content(b.to_dict()) for b in stream.microbatches(mine)), strict=True)
+        )
+
+    stream = stream_of(store, tasks, "cuda")
+    for found in on_all(3, batches_of):
+        assert found == {number: content(stream.loader([number]).to_dict()) for number in found}
+
+
+@pytest.mark.parametrize("edges", ["sharded", "host"])
+def test_who_has_nobody_to_share_with_lets_the_host_draw(shops, edges):
+    stream = stream_of(shops, SHOPS, "cuda", device=torch.device("meta"), edges=edges)
+    batch = stream.loader([0])
+    assert content(batch.to_dict()) == content(
+        stream_of(shops, SHOPS, "cuda").loader([0]).to_dict()
+    )
+    assert not any(hasattr(its, "_table") for its in stream.loader._features.values())
 
 
 @pytest.mark.parametrize(("graph", "tasks"), [("customers", CUSTOMERS), ("shops", SHOPS)])

@@ -12,51 +12,71 @@ from mtl.loaders.samplers._resident import resident
 GIB = st.integers(0, 20).map(lambda number: number << 28)
 ROOM = 1 << 30, 1 << 30, 1 << 32
 AUTO, CUDA = Loader(), Loader(backend="cuda")
-TIERS = [("numba", "host"), ("cuda", "host"), ("cuda", "pinned"), ("cuda", "device")]
+TIERS = [
+    ("numba", "host", "host"),
+    ("cuda", "sharded", "host"),
+    ("cuda", "device", "host"),
+    ("cuda", "sharded", "pinned"),
+    ("cuda", "sharded", "device"),
+    ("cuda", "device", "pinned"),
+    ("cuda", "device", "device"),
+]
 
 
-@given(GIB, GIB, GIB, GIB, GIB)
-def test_what_stays_on_the_device_leaves_the_model_its_share(edges, features, free, used, spare):
+@given(GIB, GIB, GIB, GIB, GIB, GIB, st.integers(1, 8))
+def test_what_stays_on_the_device_leaves_the_model_its_share(
+    edges, places, features, free, used, spare, gpus
+):
     total = free + used
-    found = choose(AUTO, Sizes(edges, features), free, total, spare)
+    found = choose(AUTO, Sizes(edges, places, features), free, total, spare, gpus=gpus)
     room = free - int(MODEL_SHARE * total)
-    assert found.backend == ("cuda" if edges <= room else "numba")
-    if found.backend == "cuda":
-        assert (found.features == "device") == (edges + features <= room)
-        assert found.features != "pinned" or features <= spare
-    for number in (edges, features, free, total):
+    there = places
+    there += {"device": edges, "sharded": edges / gpus, "host": 0}[found.edges]
+    if found.features == "device":
+        there += features / (gpus if found.edges == "sharded" else 1)
+    assert found.backend == "numba" or there <= room
+    assert found.features != "pinned" or features <= spare
+    assert found.edges != "sharded" or (gpus > 1 and edges + places + features > room)
+    assert (found.backend == "numba") == (found.edges == "host")
+    assert found.edges != "host" or places + -(-edges // gpus) > room
+    for number in (edges + places, features, free, total):
         assert f"{number / 2**30:.2f} GiB" in found.why
 
 
-@given(GIB, GIB, GIB, GIB, GIB, GIB)
-def test_more_room_moves_nothing_away(edges, features, free, more, total, spare):
-    sizes, rooms = Sizes(edges, features), ((free, spare), (free + more, spare + more))
-    one, other = (choose(AUTO, sizes, free, total, spare) for free, spare in rooms)
-    ranks = [TIERS.index((found.backend, found.features)) for found in (one, other)]
+@given(GIB, GIB, GIB, GIB, GIB, GIB, GIB, st.integers(1, 8))
+def test_more_room_moves_nothing_away(edges, places, features, free, more, total, spare, gpus):
+    sizes, rooms = Sizes(edges, places, features), ((free, spare), (free + more, spare + more))
+    found = [choose(AUTO, sizes, free, total, spare, gpus=gpus) for free, spare in rooms]
+    ranks = [TIERS.index((its.backend, its.edges, its.features)) for its in found]
     assert ranks == sorted(ranks)
 
 
 def test_what_the_sampler_does_not_know_is_left_to_numba():
     for options, sharded in ((Loader(weighted=True), False), (AUTO, True)):
-        assert choose(options, Sizes(1, 1), *ROOM, sharded=sharded).backend == "numba"
+        assert choose(options, Sizes(1, 1, 1), *ROOM, sharded=sharded).backend == "numba"
 
 
 def test_who_names_the_sampler_gets_it_and_features_where_they_fit():
-    small, large, huge = Sizes(1, 1), Sizes(1, 1 << 31), Sizes(1, 1 << 40)
+    small, large, huge = Sizes(1, 1, 1), Sizes(1, 1, 1 << 31), Sizes(1, 1, 1 << 40)
     assert choose(CUDA, small, *ROOM).features == "device"
     assert choose(CUDA, large, *ROOM).features == "pinned"
     assert choose(CUDA, huge, *ROOM).features == "host"
     host = Loader(backend="cuda", features="host")
     assert choose(host, small, *ROOM).features == "host"
+    assert choose(CUDA, Sizes(1 << 40, 1, 1), *ROOM).edges == "host"
+    for edges in ("device", "sharded", "host"):
+        asked = Loader(backend="cuda", edges=edges)
+        for sizes in (small, huge, Sizes(1 << 40, 1, 1)):
+            assert choose(asked, sizes, *ROOM, gpus=2).edges == edges
 
 
 def test_sizes_are_what_a_graph_takes(shops):
     cpu = torch.device("cpu")
     for dtype in (None, torch.bfloat16):
         graph = resident(shops.topology(), cpu)
-        edges = sum(part.nbytes for pair in graph.edges.values() for part in pair)
-        edges += sum(places.nbytes for places in graph.places.values())
+        edges = sum(edges.num_bytes for edges in graph.edges.values())
+        places = sum(places.nbytes for places in graph.places.values())
         kinds = [*shops.node_types, *shops.edge_types]
         tables = [residence(shops, kind, dtype, cpu, "device") for kind in kinds]
         features = sum(table._table.nbytes for table in tables if table is not None)
-        assert sizes_of(shops, dtype, edge_features=True) == Sizes(edges, features)
+        assert sizes_of(shops, dtype, edge_features=True) == Sizes(edges, places, features)
