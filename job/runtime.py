@@ -38,6 +38,7 @@ from job.signals import (
     asked_to_end,
     end_on_signals,
     interrupt,
+    only_remember,
 )
 from job.watchdog import Watchdog
 from mtl.errors import UserError
@@ -189,7 +190,7 @@ class Runtime:
         try:
             self.on_main(self._own_run_dir)
         except BaseException:
-            self._leave(clean=False)
+            self._leave()
             raise
         if self.is_main:
             print(self._choices, file=sys.stderr)
@@ -204,11 +205,23 @@ class Runtime:
         code, cause = _ending(error) if error else (0, "")
         self.unwatch()
         alone = isinstance(error, Interruption)  # nobody knows whether the others are, too
-        if self.is_main and self._run_dir is not None:
-            record = {"code": code, "cause": cause, "started": self._started, "time": time.time()}
-            with suppress(OSError):  # of a full disk: what has ended the job is what counts
-                (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
-        self._leave(clean=code in (0, StoppedError.exit_code) and not alone)
+        only_remember()  # a signal changes nothing any more, unless the others leave for it
+        try:
+            if code in (0, StoppedError.exit_code) and not alone:
+                self._meet()
+        except BaseException as left:
+            code, cause = _ending(left)
+            raise
+        finally:
+            self._write_ending(code, cause)
+        self._leave()
+
+    def _write_ending(self, code: int, cause: str) -> None:
+        if not self.is_main or self._run_dir is None:
+            return
+        record = {"code": code, "cause": cause, "started": self._started, "time": time.time()}
+        with suppress(OSError):  # of a full disk: what has ended the job is what counts
+            (self._run_dir / "exit.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def watch(self, seconds: float) -> None:
         """End the job with 79 where nothing moves for so long, and say who is missing."""
@@ -431,13 +444,14 @@ class Runtime:
         if self._run_dir is not None:
             self._lock = lock.own(self._run_dir)
 
-    def _leave(self, *, clean: bool) -> None:
-        """Meet the others once more where all is well, then leave the process group."""
-        if self.world_size == 1:
-            return
-        if clean:
+    def _meet(self) -> None:
+        """Wait until all processes have come as far: they leave together."""
+        if self.world_size > 1:
             self._accelerator.wait_for_everyone()
-        self._accelerator.end_training()
+
+    def _leave(self) -> None:
+        if self.world_size > 1:
+            self._accelerator.end_training()
 
 
 class Channel:

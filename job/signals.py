@@ -54,6 +54,23 @@ def interrupt(number: int, _frame: object = None) -> None:
         raise Interruption(number)
 
 
+def only_remember() -> None:
+    """Let a signal that would end this process change nothing any more: its work is done.
+
+    What comes of it may still be an error, see `asked_to_end`. A second one ends it at once.
+    """
+    for name in SIGNALS:
+        if signal.getsignal(name) is interrupt:
+            signal.signal(name, _remember)
+
+
+def _remember(number: int, _frame: object = None) -> None:
+    before, _calls.last = _calls.last, time.monotonic()
+    if _calls.number is not None and _calls.last - before > ECHO_SECONDS:
+        os._exit(128 + number)
+    _calls.number = number
+
+
 def asked_to_end() -> Interruption | None:
     """Return what was to end this process, if anything.
 
@@ -83,9 +100,13 @@ def _watched_pipe() -> int:
 
 
 def _send_again(dropped: Any) -> None:
-    """Send the signal again whose exception Python has dropped; tell of all other exceptions."""
+    """Send the signal again whose exception Python has dropped; tell of all other exceptions.
+
+    But where this process ends, objects go that a library has only half made.
+    """
     if not isinstance(dropped.exc_value, Interruption):
-        sys.__unraisablehook__(dropped)
+        if _calls.number is None:
+            sys.__unraisablehook__(dropped)
         return
     _calls.drops += 1
     if _calls.drops == MAX_DROPS:

@@ -1,5 +1,6 @@
 """A process that has nothing to save ends with 75 wherever a signal finds it."""
 
+import json
 import time
 
 import pytest
@@ -91,3 +92,46 @@ def main(argv):
     (tmp_path / "program.py").write_text(HEAD + program + TAIL)
     ending = command(tmp_path, "program.py")()
     assert ending.code == 0, ending.stderr
+
+
+DONE = """
+from pathlib import Path
+from job.runtime import Runtime
+class Leaving(Runtime):
+    def _meet(self):
+        ask()
+        {meets}
+def main(argv):
+    with Leaving(run_dir=Path("run")):
+        print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("meets", "code"), [("pass", 0), ('raise RuntimeError("another process has left")', 75)]
+)
+def test_a_signal_to_a_job_that_is_done_changes_nothing_unless_another_has_left_for_it(
+    meets, code, command, tmp_path
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "program.py").write_text(HEAD + DONE.format(meets=meets) + TAIL)
+    ending = command(tmp_path, "program.py")()
+    assert (ending.code, "Traceback" in ending.stderr) == (code, False), ending.stderr
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == code
+
+
+def test_what_a_library_has_only_half_made_goes_in_silence(command, tmp_path):
+    program = """
+class Half:
+    def __init__(self):
+        ask()
+        time.sleep(9)
+        self.whole = True
+    def __del__(self):
+        assert self.whole
+def main(argv):
+    Half()
+"""
+    (tmp_path / "program.py").write_text(HEAD + program + TAIL)
+    ending = command(tmp_path, "program.py")()
+    assert (ending.code, "Traceback" in ending.stderr) == (75, False), ending.stderr
