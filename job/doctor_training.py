@@ -55,12 +55,15 @@ def build(job: Job) -> Iterator[Finding]:
     precision = choose_precision(options.precision, on_gpu=torch.cuda.is_available())
     yield Finding("{} ({})".format(*precision), what="precision")
     runtime = Runtime(options.precision, None, config.loader.num_threads)
-    config, why = place(config, store, runtime)
+    config, why = place(config, store, runtime, job.nproc)
     if why:
         yield Finding(why, what="sampler")
+    loader = replace(config.loader, num_threads=runtime.threads.loader)
+    if loader.edges == "sharded":
+        loader = replace(loader, edges="host")  # one process looks: the same neighbours
     seed, encoder = config.run.seed, config.model.encoder
     stream = build_stream(
-        replace(config.loader, num_threads=runtime.threads.loader),
+        loader,
         store,
         tasks,
         num_hops=encoder.num_hops,

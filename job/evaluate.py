@@ -59,7 +59,7 @@ def evaluate_run(
     from job.conversion import ConversionProgress
     from job.evaluation import Evaluation
     from job.mirror import mirror
-    from job.placement import placed
+    from job.placement import placed, sharers
     from job.results import show
     from job.state import read_weights
     from mtl.graphs.cache import open_graph
@@ -70,7 +70,7 @@ def evaluate_run(
     mirror(config.run.dir, runtime)
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
-    config = placed(config, store, runtime, together=True)
+    config = placed(config, store, runtime, sharers(runtime))
     tasks = bind_tasks(config.tasks, store)
     evaluation = Evaluation(config, store, tasks, runtime)
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)

@@ -124,8 +124,10 @@ class Evaluation:
         self._tasks, self._runtime, self._select = tasks, runtime, config.evaluate.select
         self._options, self._seed = config.evaluate, config.run.seed
         self._gates: dict[str, dict[str, float]] = {}
-        make = stream_maker(config, runtime, config.evaluate.batch_size)
-        self._layers = Layers(config, store, tasks, make, runtime)
+        size = config.evaluate.batch_size
+        make = stream_maker(config, runtime, size, together=True)
+        layers = stream_maker(config, runtime, size)  # whose chunks a process takes as they come
+        self._layers = Layers(config, store, tasks, layers, runtime)
         self._stream = cache(partial(self._layers.seeds, partial(make, store, tasks)))
         passes = [frozenset(n for n, t in tasks.items() if t.masks == m) for m in (False, True)]
         self._passes = [names for names in passes if names]
@@ -241,15 +243,26 @@ class Evaluation:
             )
 
 
-def stream_maker(config: JobConfig, runtime: Runtime, batch_size: int) -> Callable[..., Stream]:
-    """Return what makes the streams of evaluation: `build_stream`, of a graph and its tasks."""
-    options = config.evaluate
+def stream_maker(
+    config: JobConfig, runtime: Runtime, batch_size: int, *, together: bool = False
+) -> Callable[..., Stream]:
+    """Return what makes the streams of evaluation: `build_stream`, of a graph and its tasks.
+
+    Args:
+        config: of the job.
+        runtime: this process among all.
+        batch_size: seeds of a batch.
+        together: whether all processes take as many batches of these streams, so that they may
+            share the edges out; else the host draws.
+    """
+    options, edges = config.evaluate, config.loader.edges
     loader = replace(
         config.loader,
         num_neighbors=neighbors_of(options.num_neighbors, config.loader.num_neighbors),
         batch_size=batch_size,
         global_batch_size=batch_size,  # the training split, too, each seed once
         rates={},
+        edges="host" if edges == "sharded" and not together else edges,
         num_threads=runtime.threads.loader,
     )
     return partial(

@@ -220,7 +220,6 @@ class Layers:
                 for some in [nodes.get(kind)]
             },
             features=self._features if tables is None else _values(tables),
-            exchange=None,  # processes take chunks of a layer as they come
         )
 
     def _layer(

@@ -16,18 +16,16 @@ from mtl.loaders.placement import choose, sizes_of
 ON_CPU = "loader.backend: cuda, the GPU's sampler, on a CPU, where numba is faster"
 
 
-def placed(
-    config: JobConfig, store: GraphStore, runtime: Runtime, *, together: bool = False
-) -> JobConfig:
+def placed(config: JobConfig, store: GraphStore, runtime: Runtime, gpus: int = 1) -> JobConfig:
     """Return a configuration as of `place`; the main process says why."""
-    config, why = place(config, store, runtime, together=together)
+    config, why = place(config, store, runtime, gpus)
     if why and runtime.is_main:
         print(why, file=sys.stderr)
     return config
 
 
 def place(
-    config: JobConfig, store: GraphStore, runtime: Runtime, *, together: bool = False
+    config: JobConfig, store: GraphStore, runtime: Runtime, gpus: int = 1
 ) -> tuple[JobConfig, str]:
     """Put the sampler in the place of auto, and edges and features where they fit.
 
@@ -38,19 +36,14 @@ def place(
         config: of the job.
         store: the graph.
         runtime: this process among all.
-        together: whether all processes take as many batches, so that they may share the edges out.
+        gpus: that may share the graph out, see `sharers`.
 
     Returns:
         The configuration, and why it is so; nothing where there was no choice.
     """
-    loader, gpus = config.loader, runtime.world_size if together else 1
-    if loader.edges == "sharded" and gpus == 1:
-        loader = replace(loader, edges="auto")
-        config = replace(config, loader=loader)
-    if loader.edges == "auto" and gpus != runtime.local_world_size:
-        gpus = 1  # a wire is slower than this machine's memory
+    loader = config.loader
     if runtime.device.type != "cuda":
-        return config, ON_CPU if loader.backend == "cuda" else ""
+        return _on_host(config, gpus), ON_CPU if loader.backend == "cuda" else ""
     if loader.backend not in ("auto", "cuda"):
         return config, ""
     if loader.backend == "auto" and runtime.sum_int(int(runtime.is_main and is_started(config))):
@@ -63,6 +56,21 @@ def place(
     found = choose(loader, sizes, free, total, spare, gpus=gpus, sharded=sharded)
     chosen = replace(loader, backend=found.backend, edges=found.edges, features=found.features)
     return replace(config, loader=chosen), found.why
+
+
+def sharers(runtime: Runtime) -> int:
+    """Return how many processes may share a graph out where all take as many batches.
+
+    Those of one machine: a wire between machines is slower than the memory of the host.
+    """
+    return runtime.world_size if runtime.world_size == runtime.local_world_size else 1
+
+
+def _on_host(config: JobConfig, gpus: int) -> JobConfig:
+    """Let the host draw what there is nobody to share with."""
+    if config.loader.edges != "sharded" or gpus > 1:
+        return config
+    return replace(config, loader=replace(config.loader, edges="host"))
 
 
 def _room(runtime: Runtime) -> tuple[int, int, int]:

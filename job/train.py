@@ -53,7 +53,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.mirror import mirror, tell
     from job.mlflow_machines import Watch
     from job.optim import build_optimizer, learning_rate
-    from job.placement import placed
+    from job.placement import placed, sharers
     from job.plan import describe_parameters, describe_plan, num_parameters
     from job.profiling import profiled
     from job.replicas import check_replicas
@@ -74,7 +74,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     with ConversionProgress() as report:
         store = open_graph(config.graph, report)
     share_out(store, config.graph, runtime)
-    config = placed(config, store, runtime, together=True)
+    config = placed(config, store, runtime, sharers(runtime))
     tasks = bind_tasks(config.tasks, store)
     loader = replace(config.loader, num_threads=runtime.threads.loader)
     stream = build_stream(

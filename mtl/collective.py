@@ -42,7 +42,11 @@ class Alone:
 
 
 class Exchange(Protocol):
-    """A way from each process to each other, for one thread: what it carries mixes with nothing."""
+    """A way from each process to each other, for one thread.
+
+    What it carries either mixes with nothing else that processes exchange, or takes its turn with
+    all of it, from the thread that trains; who makes it says which.
+    """
 
     rank: int
     world_size: int

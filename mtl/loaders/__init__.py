@@ -128,12 +128,14 @@ class Loader(Options):
     backend: Literal["auto", "numba", "cuda", "pyg"] = "auto"
     """Which sampler draws the neighbours: numba with the CPU, cuda with a GPU that holds the edges
     of the graph (or, slowly, with a CPU; the draws are its own, the same on both), pyg with pyg-lib
-    or torch-sparse, between the steps instead of ahead of them. auto is cuda where a GPU has room
-    for the edges, and numba elsewhere; the run says why, and keeps to it."""
-    edges: Literal["auto"] | WhereEdges = "auto"
-    """Where the edges of the graph stay under `backend: cuda`: all of them on each device; sharded,
-    each process with a share of them and of the features, for graphs that the GPUs of a machine
-    hold together only; or host, a map from which the CPU draws. auto is the first that fits."""
+    or torch-sparse, between the steps instead of ahead of them. auto is cuda where a GPU, or those
+    of a machine together, have room for the edges, and numba elsewhere; the run says why, and keeps
+    to it."""
+    edges: WhereEdges = "device"
+    """Where the edges of the graph stay under `backend: cuda`: on the device, all of them on each,
+    where they fit there; sharded, each process of a machine with a share of them, and of features
+    that stay on the device, where those fit: batches are then made by all together, between the
+    steps; or host, a map from which the CPU draws."""
     features: Where = "device"
     """Where the features of the graph stay under `backend: cuda`: on the device, where they fit
     there beside the edges and the model; pinned in the memory of the host, which each process

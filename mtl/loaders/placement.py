@@ -8,6 +8,7 @@ import torch
 from mtl.graphs.store import GraphStore
 from mtl.loaders import Loader, Where, WhereEdges
 
+EDGES: tuple[WhereEdges, ...] = ("device", "sharded", "host")
 FEATURES: tuple[Where, ...] = ("device", "pinned", "host")
 MODEL_SHARE = 0.35
 """Of a GPU's memory: for the model, its activations, batches, and edges that links hold out."""
@@ -81,50 +82,53 @@ def choose(
     if options.backend == "auto" and asked:
         return Placement("numba", "host", "host", f"loader.backend: numba, for {asked[0]}")
     room = free - int(MODEL_SHARE * total)
-    edges, features = _where(options, sizes, room, spare, gpus)
-    backend: Literal["numba", "cuda"] = "cuda"
-    if options.backend == "auto" and edges == "host" and options.edges != "host":
-        backend = "numba"
+    where = _first(options, sizes, room, free if options.backend == "cuda" else room, spare, gpus)
+    edges, features = where or ("host", "host")
+    backend: Literal["numba", "cuda"] = "cuda" if where or options.backend == "cuda" else "numba"
     why = f"loader.backend: {backend}"
     if backend == "cuda":
         why += f", loader.edges: {edges}, loader.features: {features}"
-    whole = f"edges take {_gib(sizes.edges + sizes.places)} and features {_gib(sizes.features)}"
     why += (
-        f"; {whole} of a GPU that has {_gib(free)} of {_gib(total)} free and "
-        f"{_gib(total * MODEL_SHARE)} for the model"
+        f"; edges take {_gib(sizes.edges + sizes.places)} and features {_gib(sizes.features)} of a "
+        f"GPU that has {_gib(free)} of {_gib(total)} free and {_gib(total * MODEL_SHARE)} for the "
+        "model"
     )
-    if gpus > 1:
-        why += f", or of {gpus} such GPUs"
+    why += f", or of {gpus} such GPUs together" * (gpus > 1)
     return Placement(
         backend, edges, features, f"{why}; a process may take {_gib(spare)} of the host"
     )
 
 
-def _where(
-    options: Loader, sizes: Sizes, room: int, spare: int, gpus: int
-) -> tuple[WhereEdges, Where]:
-    """Return where edges and features stay: the first that the options allow and that fits."""
+def _first(
+    options: Loader, sizes: Sizes, room: int, for_edges: int, spare: int, gpus: int
+) -> tuple[WhereEdges, Where] | None:
+    """Return where edges and features stay: the first that fits and is no faster than asked.
+
+    Args:
+        options: what is asked.
+        sizes: of the graph.
+        room: bytes of a GPU for edges and features.
+        for_edges: bytes of a GPU for edges alone.
+        spare: bytes of the host's memory that a process may take.
+        gpus: that may share the graph out.
+    """
     whole, share = sizes.edges + sizes.places, -(-sizes.edges // gpus) + sizes.places
     pinned = 2 * sizes.features <= spare  # torch takes a power of two
+    some, alone = whole <= for_edges, options.backend == "cuda"
+    together = gpus > 1 and share <= for_edges
     fits: dict[tuple[WhereEdges, Where], bool] = {
-        ("device", "device"): whole + sizes.features <= room,
-        ("device", "pinned"): whole <= room and pinned,
-        ("sharded", "device"): share - (-sizes.features // gpus) <= room,
-        ("sharded", "pinned"): share <= room and pinned,
-        ("device", "host"): whole <= room,
-        ("sharded", "host"): share <= room,
+        ("device", "device"): some and whole + sizes.features <= room,
+        ("device", "pinned"): some and pinned,
+        ("sharded", "device"): together and share - (-sizes.features // gpus) <= room,
+        ("sharded", "pinned"): together and pinned,
+        ("device", "host"): some,
+        ("sharded", "host"): together and alone,  # numba makes batches ahead
     }
-    slowest = FEATURES.index(options.features)
-    allowed = [
-        (edges, features)
-        for edges, features in fits
-        if (options.edges in ("auto", edges)) and FEATURES.index(features) >= slowest
-        if edges != "sharded" or gpus > 1
-    ]
-    found = [where for where in allowed if fits[where]]
-    if found:
-        return found[0]
-    return (options.edges if options.edges != "auto" else "host"), "host"
+    for (edges, features), it_fits in fits.items():
+        slower = EDGES.index(edges) >= EDGES.index(options.edges)
+        if it_fits and slower and FEATURES.index(features) >= FEATURES.index(options.features):
+            return edges, features
+    return None
 
 
 def _gib(num_bytes: float) -> str:

@@ -29,9 +29,6 @@ def sampler_of(
 ) -> Sampler:
     """Make the sampler; it draws on the device where it can.
 
-    Where the edges are to be shared out and there is nobody to share with, the host draws: the
-    same neighbours.
-
     Raises:
         ConfigError: it cannot do what is asked, or is not installed.
     """
@@ -56,9 +53,14 @@ def sampler_of(
         raise ConfigError(f"loader.{error}") from error
     if not isinstance(sampler, CudaSampler):
         return sampler
-    if options.edges == "sharded" and exchange is not None:
-        return sampler.to(device, exchange)
-    return sampler.to("cpu" if options.edges in ("sharded", "host") else device)
+    if options.edges != "sharded":
+        return sampler.to("cpu" if options.edges == "host" else device)
+    if exchange is None:
+        raise ConfigError(
+            "loader.edges: sharded, and there is no other process to share with; take host, from "
+            "which the CPU draws the same neighbours, or device"
+        )
+    return sampler.to(device, exchange)
 
 
 def check_times(options: Loader, store: GraphStore, tasks: Mapping[str, BoundTask]) -> None:

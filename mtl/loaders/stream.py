@@ -162,7 +162,7 @@ def build_stream(
         features: of the nodes, by type, instead of the graph's.
         device: where the model is, and `backend: cuda` draws.
         exchange: to the processes that share the edges out where `edges: sharded` says so; all of
-            them take as many microbatches. Default: none, and the host draws.
+            them take as many microbatches.
 
     Raises:
         ConfigError: an option asks for what the graph has not, or the library behind `backend` is
@@ -193,7 +193,7 @@ def build_stream(
     threads = 1 if options.num_threads == "auto" else int(options.num_threads)
     if sampler.max_threads is not None:
         threads = min(threads, sampler.max_threads)
-    draws_there = sampler.exchange is not None or options.edges in ("auto", "device")
+    draws_there = isinstance(sampler, CudaSampler) and options.edges != "host"
     hides = any(task.hiding is not None for task in tasks.values())
     sampler.warm_up(max(threads, 1), exclude=hides)
     loader = MicrobatchLoader(
@@ -206,7 +206,7 @@ def build_stream(
         edge_features=edge_features,
         seed_time=None if options.seed_time is None else options.seed_time[split],
         features=features,
-        where=options.features if isinstance(sampler, CudaSampler) and draws_there else "host",
+        where=options.features if draws_there else "host",
     )
     return Stream(loader, threads, options.prefetch, options.prefetch_bytes, device)
 

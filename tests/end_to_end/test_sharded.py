@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 CONFIGS = Path(__file__).parents[2] / "job" / "configs"
 JOB = ["train.epochs=2", "track.mlflow=null", "track.report=false"]
@@ -40,6 +41,9 @@ def test_weights_and_metrics_are_those_of_a_whole_copy(kind, nproc, ways, more, 
         ending = start(tmp_path, *config, f"run.dir={run}", nproc=nproc).end()
         assert ending.code == 0, ending.stderr
     one, other = runs
+    for run, way in zip(runs, ways, strict=True):
+        edges = yaml.safe_load((run / "config.yaml").read_text())["loader"]["edges"]
+        assert ways is FEATURES or way[-1] == f"loader.edges={edges}"
     weights = sorted(path.relative_to(one) for path in one.glob("checkpoints/*/model.safetensors"))
     assert weights
     for path in weights:

@@ -8,7 +8,7 @@ import torch
 
 from job import placement
 from job.config import load
-from job.placement import place
+from job.placement import place, sharers
 from job.rundir import as_recorded, resolve, write_config
 from mtl.graphs.cache import open_graph
 from mtl.loaders.placement import Sizes
@@ -22,16 +22,11 @@ GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 def made(tmp_path, monkeypatch):
     """Make the configuration of a run, its graph, and a runtime whose GPUs have so much free."""
 
-    def make(*overrides, device=GPU, free=(1 << 33,), gpus=1):
+    def make(*overrides, device=GPU, free=(1 << 33,)):
         monkeypatch.setattr(placement, "_room", lambda _: (min(free), 1 << 34, 1 << 34))
         config = load([*SMOKE, f"run.dir={tmp_path / 'run'}", *overrides])
         runtime = SimpleNamespace(
-            device=device,
-            feature_dtype=None,
-            world_size=gpus,
-            local_world_size=gpus,
-            is_main=True,
-            sum_int=int,
+            device=device, feature_dtype=None, local_world_size=1, is_main=True, sum_int=int
         )
         return config, open_graph(config.graph), runtime
 
@@ -51,28 +46,22 @@ def test_auto_is_numba_where_there_is_no_gpu_or_no_room(made):
     assert place(*made(free=(1,)))[0].loader.backend == "numba"
 
 
-BIG = {"device": GPU, "free": ((1 << 34) * 36 // 100,), "gpus": 4}
-"""Four GPUs that have 1 % of 16 GiB left beside the model."""
-
-
 def test_gpus_of_a_machine_share_out_what_one_has_no_room_for(made, monkeypatch):
     monkeypatch.setattr(placement, "sizes_of", lambda *_, **__: Sizes(1 << 28, 1 << 20, 1 << 28))
-    config, store, runtime = made(**BIG)
-    both = [place(config, store, runtime, together=its)[0].loader for its in (True, False)]
+    config, store, runtime = made(free=((1 << 34) * 36 // 100,))  # 1 % beside the model
+    both = [place(config, store, runtime, gpus)[0].loader for gpus in (4, 1)]
     assert [(its.backend, its.edges) for its in both] == [("cuda", "sharded"), ("numba", "host")]
-    runtime.world_size = 8  # two machines
-    assert place(config, store, runtime, together=True)[0].loader.backend == "numba"
-    asked, *_ = made("loader.edges=sharded", **BIG)
-    assert place(asked, store, runtime, together=True)[0].loader.edges == "sharded"
 
 
-@pytest.mark.parametrize("device", [GPU, CPU])
-def test_who_has_nobody_to_share_with_does_not(made, device):
-    one = made("loader.edges=sharded", "loader.backend=cuda", device=device)
-    assert place(*one, together=True)[0].loader.edges == ("auto" if device == CPU else "device")
-    four = made("loader.edges=sharded", "loader.backend=cuda", device=device, gpus=4)
-    assert place(*four, together=True)[0].loader.edges == "sharded"
-    assert place(*four)[0].loader.edges == ("auto" if device == CPU else "device")
+def test_processes_of_one_machine_share():
+    assert [sharers(SimpleNamespace(world_size=w, local_world_size=4)) for w in (4, 8)] == [4, 1]
+
+
+@pytest.mark.parametrize(("device", "alone"), [(GPU, "host"), (CPU, "host")])
+def test_who_has_nobody_to_share_with_lets_the_host_draw(made, device, alone):
+    asked = made("loader.edges=sharded", "loader.backend=cuda", device=device)
+    assert place(*asked, 4)[0].loader.edges == "sharded"
+    assert place(*asked)[0].loader.edges == alone
 
 
 def test_the_gpus_sampler_on_a_cpu_is_told(made):

@@ -10,6 +10,7 @@ from torch import Tensor
 from mtl.errors import ConfigError
 from mtl.graphs.store import GraphStore
 from mtl.loaders import Loader
+from mtl.loaders.residence import Table
 from mtl.loaders.stream import build_stream
 from mtl.tasks import Task
 from mtl.tasks.bound import bind_tasks
@@ -78,6 +79,7 @@ def test_a_graph_that_processes_share_out_makes_the_batches_of_a_whole_one(
     def batches_of(exchange):
         shared = {"edges": "sharded", "features": features, "exchange": exchange}
         stream = stream_of(store, tasks, "cuda", **shared)
+        assert not stream._num_threads  # all ask in turn with all else that they exchange
         rank, size = exchange.rank, exchange.world_size
         mine = [None, *range(rank, 3 * size, size), None]  # others each time, as in training
         return dict(
@@ -89,14 +91,16 @@ def test_a_graph_that_processes_share_out_makes_the_batches_of_a_whole_one(
         assert found == {number: content(stream.loader([number]).to_dict()) for number in found}
 
 
-@pytest.mark.parametrize("edges", ["sharded", "host"])
-def test_who_has_nobody_to_share_with_lets_the_host_draw(shops, edges):
-    stream = stream_of(shops, SHOPS, "cuda", device=torch.device("meta"), edges=edges)
-    batch = stream.loader([0])
-    assert content(batch.to_dict()) == content(
-        stream_of(shops, SHOPS, "cuda").loader([0]).to_dict()
-    )
-    assert not any(hasattr(its, "_table") for its in stream.loader._features.values())
+def test_the_host_draws_the_same_of_its_map(shops):
+    stream = stream_of(shops, SHOPS, "cuda", device=torch.device("meta"), edges="host")
+    whole = stream_of(shops, SHOPS, "cuda").loader([0])
+    assert content(stream.loader([0]).to_dict()) == content(whole.to_dict())
+    assert not any(isinstance(its, Table) for its in stream.loader._features.values())
+
+
+def test_edges_are_not_shared_with_nobody(shops):
+    with pytest.raises(ConfigError, match=r"^loader\.edges: sharded.* take host"):
+        stream_of(shops, SHOPS, "cuda", edges="sharded")
 
 
 @pytest.mark.parametrize(("graph", "tasks"), [("customers", CUSTOMERS), ("shops", SHOPS)])

@@ -1,5 +1,6 @@
 """Where the graph lives: what is chosen fits, and the model has its share."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ ROOM = 1 << 30, 1 << 30, 1 << 32
 AUTO, CUDA = Loader(), Loader(backend="cuda")
 TIERS = [
     ("numba", "host", "host"),
-    ("cuda", "sharded", "host"),
     ("cuda", "device", "host"),
     ("cuda", "sharded", "pinned"),
     ("cuda", "sharded", "device"),
@@ -38,7 +38,8 @@ def test_what_stays_on_the_device_leaves_the_model_its_share(
     assert found.features != "pinned" or features <= spare
     assert found.edges != "sharded" or (gpus > 1 and edges + places + features > room)
     assert (found.backend == "numba") == (found.edges == "host")
-    assert found.edges != "host" or places + -(-edges // gpus) > room
+    fits = gpus > 1 and 2 * features <= spare and places + -(-edges // gpus) <= room
+    assert found.edges != "host" or not (edges + places <= room or fits)
     for number in (edges + places, features, free, total):
         assert f"{number / 2**30:.2f} GiB" in found.why
 
@@ -63,11 +64,22 @@ def test_who_names_the_sampler_gets_it_and_features_where_they_fit():
     assert choose(CUDA, huge, *ROOM).features == "host"
     host = Loader(backend="cuda", features="host")
     assert choose(host, small, *ROOM).features == "host"
-    assert choose(CUDA, Sizes(1 << 40, 1, 1), *ROOM).edges == "host"
-    for edges in ("device", "sharded", "host"):
-        asked = Loader(backend="cuda", edges=edges)
-        for sizes in (small, huge, Sizes(1 << 40, 1, 1)):
-            assert choose(asked, sizes, *ROOM, gpus=2).edges == edges
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_edges_stay_where_they_are_asked_for_or_the_next_place_where_they_fit(gpus):
+    tight = Sizes(3 << 28, 1, 1 << 20)  # more than the model leaves, less than all
+    assert choose(CUDA, tight, *ROOM, gpus=gpus).edges == "device"
+    assert choose(AUTO, tight, *ROOM, gpus=gpus).edges == ("sharded" if gpus > 1 else "host")
+    for asked, backend in (("sharded", "cuda"), ("host", "cuda"), ("host", "auto")):
+        found = choose(Loader(backend=backend, edges=asked), Sizes(1, 1, 1), *ROOM, gpus=gpus)
+        assert found.edges == (asked if gpus > 1 else "host")
+        assert found.backend == ("cuda" if backend == "cuda" else "numba")
+    huge = Sizes(1 << 40, 1, 1 << 20)
+    for asked in ("device", "sharded"):
+        assert choose(Loader(backend="cuda", edges=asked), huge, *ROOM, gpus=gpus).edges == "host"
+    pinned = choose(CUDA, Sizes(3 << 28, 1, 1 << 29), *ROOM, gpus=gpus)
+    assert (pinned.edges, pinned.features) == ("device", "pinned")
 
 
 def test_sizes_are_what_a_graph_takes(shops):
