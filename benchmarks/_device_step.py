@@ -46,7 +46,8 @@ class Training:
     """Model, tasks, and batches ahead of them.
 
     Args:
-        case: graph, num_neighbors, batch_size, dim, num_tasks, and balancings by name.
+        case: graph, num_neighbors, batch_size, dim, num_tasks, whether layers are compiled, and
+            balancings by name.
         runtime: the device.
     """
 
@@ -67,6 +68,8 @@ class Training:
         self.module = build_model(
             Model(encoder=encoder, sharing=Hard(), dim=case["dim"]), store, tasks
         )
+        if case["compiled"]:
+            self.module.bottom.compile_training()
         optimizer = build_optimizer(Optim(algorithm="adam"), self.module, runtime.device)
         self.model, self.optimizer = runtime.prepare(self.module, optimizer)
         warm_up(self.model, self.stream.loader([None]).to(runtime.device), runtime)

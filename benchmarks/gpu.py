@@ -48,6 +48,7 @@ def measure(args: Namespace) -> Report:
     shape = _shape(args)
     speed = _apart(report, "products", shape, args) if {"products", "papers"} & {*wanted} else 0.0
     if "products" in wanted:
+        _compiled(report, shape, args)
         _against_plain(report, shape, args)
     if "balancing" in wanted:
         _balancing(report, shape, args)
@@ -132,6 +133,15 @@ def _apart(report: Report, name: str, shape: Shape, args: Namespace) -> float:
     return shape.batch_size / float(whole)
 
 
+def _compiled(report: Report, shape: Shape, args: Namespace) -> None:
+    """Add a step of `train.compile`."""
+    found = _device_step(shape, args, {"equal": EQUAL}, compiled=True)
+    taken, what = found["step"]["equal"], "one step, its layers compiled"
+    speed = shape.batch_size / taken
+    _add(report, graph="products", what=what, **{"ms/step": 1e3 * taken, "seeds/s": speed})
+    report.notes.append(f"products, compiled: {found['launches']} operations launched")
+
+
 def _balancing(report: Report, shape: Shape, args: Namespace) -> None:
     """Add what eight tasks cost, balanced by the Gramian at the representation."""
     if find_spec("torchjd") is None:
@@ -171,7 +181,12 @@ def _papers_graph(*, quick: bool) -> "BigGraph":
 
 
 def _device_step(
-    shape: Shape, args: Namespace, balancings: Mapping[str, Any], num_tasks: int = 1
+    shape: Shape,
+    args: Namespace,
+    balancings: Mapping[str, Any],
+    num_tasks: int = 1,
+    *,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Run a training in a process of its own, and return what it found."""
     case = {
@@ -181,6 +196,7 @@ def _device_step(
         "dim": shape.dim,
         "num_tasks": num_tasks,
         "balancings": balancings,
+        "compiled": compiled,
         "precision": "auto",
         "rounds": 1 if args.quick else args.rounds,
         "num_steps": 3 if args.quick else 50,

@@ -80,6 +80,10 @@ class Train(Options):
     """Of the gradients that processes exchange: bf16 halves the bytes, where the network is what a
     step waits for (`time/communication`). Sums are rounded to 8 bits then: all processes still hold
     the same weights, but another number of processes no longer gives the same numbers."""
+    compile: bool = False
+    """Let torch.compile fuse the operations of the layers in training: fewer and larger ones, for
+    GPUs that wait for the CPU. The first steps take a minute longer; batches of any size use the
+    same code. It needs a C++ compiler, and rounds a little differently."""
     on_nonfinite: Literal["stop", "skip_step", "skip_task"] = "stop"
     """What to do where a loss or a gradient is infinite or no number, on all processes alike: stop
     with exit code 76, leave the step out, or leave the tasks out that it comes from for that step.

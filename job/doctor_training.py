@@ -13,7 +13,7 @@ from job.doctor_job import NO_TASKS, NOT_BUILT, TOO_LARGE, WRONG, Job, UnknownEr
 from job.doctor_machine import gib
 from job.evaluation import Evaluation
 from job.hardware import choose_precision, peak_memory
-from job.initial import freeze
+from job.initial import set_up
 from job.optim import build_optimizer
 from job.placement import place
 from job.rundir import resolve
@@ -75,7 +75,7 @@ def build(job: Job) -> Iterator[Finding]:
     torch.manual_seed(seed)
     edge_types = message_types(config.loader.num_neighbors, store.edge_types)
     module = build_model(config.model, store, tasks, edge_types)
-    freeze(module, config.model.freeze)
+    set_up(module, config)
     optimizer = build_optimizer(config.optim, module, runtime.device)
     model, optimizer = runtime.prepare(module, optimizer)
     warm_up(model, stream.loader([None]).to(runtime.device), runtime)

@@ -1,17 +1,22 @@
 """model: weights to begin with, from another run, and parts that stay as they are."""
 
+import os
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from torch import nn
 
 from job.checkpoint import Checkpoints
-from job.config import Checkpoint
+from job.config import Checkpoint, JobConfig
 from job.plan import part_of
 from job.runtime import Runtime
 from job.state import MODEL, read_tensors
 from mtl.errors import ConfigError
+from mtl.models.multitask import MultiTaskModel
 from mtl.plugin import nearest
+
+COMPILERS = tuple(filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++")))
 
 
 def begin_with(model: nn.Module, run_dir: Path, runtime: Runtime) -> None:
@@ -42,6 +47,22 @@ def begin_with(model: nn.Module, run_dir: Path, runtime: Runtime) -> None:
         reason = "; ".join(different[:5]) or "no weight of it has a place here"
         raise ConfigError(f"model.init_from: {run_dir} holds another model: {reason}")
     model.load_state_dict({name: found[name] for name in shared}, strict=False)
+
+
+def set_up(model: MultiTaskModel, config: JobConfig) -> None:
+    """Freeze the parts of a new model that shall not learn, and have its layers compiled if asked.
+
+    Raises:
+        ConfigError: see `freeze`; or there is nothing to compile with.
+    """
+    freeze(model, config.model.freeze)
+    if config.train.compile:
+        if not any(map(shutil.which, COMPILERS)):
+            raise ConfigError(
+                "train.compile: torch.compile needs a C++ compiler, and PATH has none (looked for: "
+                f"{', '.join(COMPILERS)}); install one, or leave train.compile out"
+            )
+        model.bottom.compile_training()
 
 
 def freeze(model: nn.Module, parts: Collection[str]) -> None:

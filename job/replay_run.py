@@ -9,7 +9,7 @@ import torch
 from job.checkpoint_files import folders, step_of, verify
 from job.config import JobConfig
 from job.conversion import ConversionProgress
-from job.initial import begin_with, freeze
+from job.initial import begin_with, set_up
 from job.meter import Meter
 from job.nonfinite import BrokenStepError
 from job.optim import build_optimizer, learning_rate
@@ -73,7 +73,7 @@ class Again:
         torch.manual_seed(seed)
         edge_types = message_types(loader.num_neighbors, store.edge_types)
         self.module = build_model(config.model, store, self.tasks, edge_types)
-        freeze(self.module, config.model.freeze)
+        set_up(self.module, config)
         optimizer = build_optimizer(config.optim, self.module, runtime.device)
         self.model, self.optimizer = runtime.prepare(self.module, optimizer)
         warm_up(self.model, self.stream.loader([None]).to(runtime.device), runtime)

@@ -1,9 +1,10 @@
 """runtime: SIGTERM and SIGINT end a process that has nothing to save, whatever it is doing.
 
 Python calls a handler between two of its own instructions, in the main thread, and what it raises
-is heard there. But in a destructor, or in the callback of a weak reference, Python drops it: then
-the signal comes again, a few times. And in a long call of a library (torch that waits for other
-processes, say) the handler is not called at all: then a thread ends the process.
+is heard there. But in a destructor, or in the callback of a weak reference, Python drops it, and a
+library may catch everything: then the signal comes again, a few times. And in a long call of a
+library (torch that waits for other processes, say) the handler is not called at all: then a thread
+ends the process.
 """
 
 import math
@@ -22,6 +23,8 @@ ECHO_SECONDS = 1.0
 AGAIN_SECONDS = 0.05
 DEAF_SECONDS = 3.0
 """How long the main thread may take to call a handler."""
+LOST_SECONDS = 1.0
+"""After which an exception that the main thread no longer handles has been caught by somebody."""
 MAX_DROPS = 20
 
 
@@ -108,11 +111,16 @@ def _send_again(dropped: Any) -> None:
         if _calls.number is None:
             sys.__unraisablehook__(dropped)
         return
+    number = dropped.exc_value.number
+    threading.Timer(AGAIN_SECONDS, _again, (number,)).start()
+
+
+def _again(number: int) -> None:
     _calls.drops += 1
     if _calls.drops == MAX_DROPS:
-        _leave(dropped.exc_value)
+        _leave(Interruption(number))
     _calls.last = -math.inf
-    threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), dropped.exc_value.number)).start()
+    os.kill(os.getpid(), number)
 
 
 def _watch(pipe: int) -> None:
@@ -124,6 +132,23 @@ def _watch(pipe: int) -> None:
             if time.monotonic() - begin > DEAF_SECONDS:
                 _leave(Interruption(number))
             time.sleep(AGAIN_SECONDS)
+        handled = time.monotonic()
+        while signal.getsignal(number) is interrupt:
+            if _is_handled():
+                handled = time.monotonic()
+            elif time.monotonic() - handled > LOST_SECONDS:
+                _again(number)
+                break
+            time.sleep(AGAIN_SECONDS)
+
+
+def _is_handled() -> bool:
+    """Say whether the main thread is on its way out, however long it takes to clean up."""
+    found: Any = sys._current_exceptions().get(threading.main_thread().ident or 0)
+    error = found[1] if isinstance(found, tuple) else found  # a tuple until Python 3.12
+    while error is not None and not isinstance(error, Interruption):
+        error = error.__context__
+    return error is not None
 
 
 def _leave(interruption: Interruption) -> NoReturn:

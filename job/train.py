@@ -48,7 +48,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     from job.conversion import ConversionProgress
     from job.diagnosis import diagnose, write_or_say
     from job.evaluation import Evaluation
-    from job.initial import begin_with, freeze
+    from job.initial import begin_with, set_up
     from job.meter import Meter
     from job.mirror import mirror, tell
     from job.mlflow_machines import Watch
@@ -92,7 +92,7 @@ def train(config: JobConfig, runtime: Runtime) -> None:
     torch.manual_seed(seed)
     edge_types = message_types(loader.num_neighbors, store.edge_types)
     module = build_model(config.model, store, tasks, edge_types)
-    freeze(module, config.model.freeze)
+    set_up(module, config)
     keep_freed_memory()  # from here on: what the start needed for a moment has gone back
     optimizer = build_optimizer(config.optim, module, runtime.device)
     model, optimizer = runtime.prepare(module, optimizer)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from urllib.parse import quote
 
+import torch
 from torch import nn
 
 from mtl.errors import ConfigError
@@ -30,6 +31,7 @@ class Linears(nn.ModuleDict):
         return linear
 
 
+@torch.compiler.assume_constant_result
 def key(kind: Kind) -> str:
     """Return a name that torch.nn.ModuleDict takes, one for each type.
 

@@ -11,8 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from job.initial import COMPILERS
+
 ROOT = Path(__file__).parents[2]
 STEPS_PER_EPOCH = 44
+PLACES = ("representation", "parameters")
 JOB = [  # steps of two microbatches, so many that a stop falls in the middle of an epoch
     "train.precision=fp64",
     "loader.batch_size=2",
@@ -135,6 +138,24 @@ def test_the_order_of_the_tasks_in_the_file_does_not_matter(stopped, uninterrupt
     assert ending.code == 0, ending.stderr
     found, expected = (load_file(weights(f)) for f in (folder, uninterrupted[1]))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler in PATH")
+@pytest.mark.parametrize(("method", "at"), [("equal", None), *[("upgrad", at) for at in PLACES]])
+def test_compiled_layers_compute_the_same_and_go_on_to_the_last_bit(method, at, train, tmp_path):
+    job = [*JOB, "model.encoder.dropout=0", "model.input_dropout=0", f"balancing.type={method}"]
+    job += ["train.compile=true"] if at is None else ["train.compile=true", f"balancing.at={at}"]
+    plain, whole, parts = (tmp_path / name for name in ("plain", "whole", "parts"))
+    for folder in (plain, whole, parts):
+        folder.mkdir()
+    assert train(plain, *job, "train.compile=false", nproc=2).code == 0
+    assert train(whole, *job, nproc=2).code == 0
+    assert train(parts, *job, nproc=2, stop_at=7).codes == [75] * 2
+    assert train(parts, *job, nproc=2).code == 0
+    found = [load_file(weights(folder)) for folder in (plain, whole, parts)]
+    torch.testing.assert_close(found[2], found[1], rtol=0, atol=0)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-8, atol=1e-11)
 
 
 def test_a_training_that_begins_anew_takes_the_new_batch_size(tmp_path, train):

@@ -9,7 +9,7 @@ HEAD = """
 import os, signal, sys, time
 import job.signals
 from job.runtime import run_command
-job.signals.DEAF_SECONDS = 0.3
+job.signals.DEAF_SECONDS = job.signals.LOST_SECONDS = 0.3
 def ask():
     os.kill(os.getpid(), signal.SIGTERM)
 class Dropping:
@@ -47,6 +47,27 @@ def main(argv):
     from datetime import timedelta
     from torch.distributed import TCPStore
     threading.Timer(0.2, ask).start()
+    TCPStore("127.0.0.1", 0, world_size=2, is_master=True, timeout=timedelta(seconds=60))
+""",
+    "and a library catches everything": """
+def main(argv):
+    for _ in range(2):
+        try:
+            ask()
+            time.sleep(60)
+        except:
+            pass
+    time.sleep(60)
+""",
+    "and a library catches everything, then hears nothing": """
+from datetime import timedelta
+def main(argv):
+    from torch.distributed import TCPStore
+    try:
+        ask()
+        time.sleep(60)
+    except:
+        pass
     TCPStore("127.0.0.1", 0, world_size=2, is_master=True, timeout=timedelta(seconds=60))
 """,
     "and an error comes of it": """

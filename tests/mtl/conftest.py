@@ -1,4 +1,4 @@
-"""A small graph with labels of every kind, and the tasks on it."""
+"""A small graph with labels of every kind, and the tasks on it; one of several types."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from mtl.graphs.cache import open_graph
+from mtl.graphs.marketplace import Marketplace
 from mtl.graphs.store import GraphStore
 from mtl.graphs.synthetic import Synthetic
 from mtl.tasks import Task
@@ -26,6 +27,12 @@ TASKS = {
 def customers(cache_home: Path) -> GraphStore:
     """Three hundred customers with missing labels, eight features and six neighbours each."""
     return open_graph(Synthetic(num_nodes=300, avg_degree=6, num_communities=3, num_features=8))
+
+
+@pytest.fixture(scope="session")
+def shops(cache_home: Path) -> GraphStore:
+    """Ninety users, forty items and six shops."""
+    return open_graph(Marketplace(num_users=90, num_items=40, num_shops=6))
 
 
 @pytest.fixture(scope="session")

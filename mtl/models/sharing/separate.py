@@ -37,6 +37,11 @@ class SideBySide(Bottom):
         self.bottoms = nn.ModuleDict(bottoms)
         self.num_layers = next(iter(bottoms.values())).num_layers
 
+    def compile_training(self) -> None:
+        """Compile each network."""
+        for _, bottom in self._each():
+            bottom.compile_training()
+
     def start(self, batch: "Data | HeteroData") -> dict[str, dict[str, Embeddings]]:
         """Return what goes into the first layer of each network."""
         return {task: bottom.start(batch)[SHARED] for task, bottom in self._each()}

@@ -1,24 +1,13 @@
-"""A small graph of several types of nodes and edges; processes that share a graph out."""
+"""Processes that share a graph out."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-
-from mtl.graphs.cache import open_graph
-from mtl.graphs.marketplace import Marketplace
-from mtl.graphs.store import GraphStore
-
-
-@pytest.fixture(scope="session")
-def shops(cache_home: Path) -> GraphStore:
-    """Ninety users, forty items and six shops."""
-    return open_graph(Marketplace(num_users=90, num_items=40, num_shops=6))
 
 
 class Wire:
