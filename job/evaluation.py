@@ -273,7 +273,7 @@ def stream_maker(
         dtype=runtime.feature_dtype,
         edge_features=config.model.encoder.reads_edge_features,
         device=runtime.device,
-        exchange=runtime.exchange,
+        exchange=runtime.exchange if edges == "sharded" and together else None,
         section="evaluate" if options.num_neighbors not in (None, ALL) else "loader",
     )
 
