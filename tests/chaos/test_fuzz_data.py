@@ -31,6 +31,7 @@ from job.mlflow_run import remember_run
 from job.record import cut
 from job.report import write_report
 from job.rundir import is_finished, say_finished
+from job.runtime import CANNOT_WRITE
 from job.state import read_tensors
 from mtl.errors import UserError
 from mtl.graphs import Source
@@ -362,7 +363,7 @@ def run_directory(folder: Path, trained: Path) -> Subject:
     readers: list[Callable[[], object]] = [
         lambda: list_checkpoints([str(run_dir)]),
         lambda: is_finished(run_dir) and say_finished(run_dir),
-        lambda: write_report(run_dir),
+        lambda: written(lambda: write_report(run_dir)),
         lambda: load([str(run_dir / "config.yaml")]),
         lambda: read_schema(run_dir),
         lambda: read_tensors(step / "model.safetensors"),
@@ -492,6 +493,15 @@ def harmless(read: Callable[[], object]) -> None:
     except UserError as error:
         assert error.exit_code in (64, 65, 77)  # noqa: PT017
         assert names_a_place(str(error)), error  # noqa: PT017
+
+
+def written(write: Callable[[], object]) -> None:
+    """Write, or fail as commands tell people: with 73, and the file."""
+    try:
+        write()
+    except OSError as error:
+        assert error.errno in CANNOT_WRITE  # noqa: PT017
+        assert error.filename  # noqa: PT017
 
 
 def names_a_place(message: str) -> bool:
