@@ -53,7 +53,7 @@ def write_report(run_dir: Path, baselines: Sequence[Path] = ()) -> Path:
     Raises:
         ConfigError: A folder is none of a finished run, or a baseline is none of this run.
     """
-    with unfit(run_dir):
+    with unfit(run_dir), np.errstate(over="raise", invalid="raise", divide="raise"):
         return _page(run_dir, baselines).write(run_dir / REPORT)
 
 

@@ -15,13 +15,14 @@ from job.config import read, tree_of
 from job.diagnosis import diagnose, write
 from job.diagnosis_counts import Reliability
 from job.page import Section
-from job.record import REPORT
-from job.report import draw_or_say, main
+from job.record import DIAGNOSIS, REPORT
+from job.report import draw_or_say, main, write_report
 from job.report_chances import area, calibration_error, called
 from job.report_charts import rebinned, shortened
 from job.report_results import text
 from job.report_run import read_series
 from job.yaml12 import parse, render
+from mtl.errors import DataError
 from mtl.graphs.cache import open_graph
 from mtl.graphs.marketplace import Marketplace
 from mtl.tasks.bound import bind_tasks
@@ -229,6 +230,13 @@ def test_a_page_that_cannot_be_written_is_a_warning(tmp_path):
     (warning,) = said
     assert warning.startswith("warning: ")
     assert REPORT in warning
+
+
+def test_numbers_that_leave_what_numbers_can_be_are_damage(tmp_path):
+    path = run(tmp_path) / DIAGNOSIS
+    path.write_text(re.sub(r'"range":\[.*?\]', '"range":[-1e308,1.7e308]', path.read_text()))
+    with pytest.raises(DataError, match=r"do not fit together \(FloatingPointError: overflow"):
+        write_report(tmp_path)
 
 
 def test_a_step_counts_as_it_was_recorded_first(tmp_path):
