@@ -84,7 +84,7 @@ def verify(folder: Path) -> str | None:
     try:
         manifest = read_manifest(folder)
         if manifest["version"] > VERSION:
-            raise DataError(f"{folder} was written by a newer version; update to read it")
+            raise DataError(f"{folder}: written by a newer version; update to read it")
         written = manifest.pop("sha256", None)
         if written != _digest(manifest) and manifest["version"] > 1:  # the first had none
             return f"{MANIFEST} has changed since it was written"
