@@ -25,7 +25,7 @@ DEAF_SECONDS = 3.0
 """How long the main thread may take to call a handler."""
 LOST_SECONDS = 1.0
 """After which an exception that the main thread no longer handles has been caught by somebody."""
-MAX_DROPS = 20
+MAX_DROPS = 10
 
 
 class Interruption(BaseException):
@@ -97,22 +97,19 @@ def _watched_pipe() -> int:
     read, write = os.pipe()
     os.set_blocking(write, False)
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
-    sys.unraisablehook = _send_again
+    sys.unraisablehook = _tell
     threading.Thread(target=_watch, args=(read,), daemon=True, name="signals").start()
     return write
 
 
-def _send_again(dropped: Any) -> None:
-    """Send the signal again whose exception Python has dropped; tell of all other exceptions.
+def _tell(dropped: Any) -> None:
+    """Tell of an exception that Python has dropped.
 
-    But where this process ends, objects go that a library has only half made.
+    But not where this process ends: it may be the very one that ends it, which comes again, and
+    objects go that a library has only half made.
     """
-    if not isinstance(dropped.exc_value, Interruption):
-        if _calls.number is None:
-            sys.__unraisablehook__(dropped)
-        return
-    number = dropped.exc_value.number
-    threading.Timer(AGAIN_SECONDS, _again, (number,)).start()
+    if _calls.number is None:
+        sys.__unraisablehook__(dropped)
 
 
 def _again(number: int) -> None:
