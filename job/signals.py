@@ -70,7 +70,7 @@ def only_remember() -> None:
 def _remember(number: int, _frame: object = None) -> None:
     before, _calls.last = _calls.last, time.monotonic()
     if _calls.number is not None and _calls.last - before > ECHO_SECONDS:
-        os._exit(128 + number)
+        _leave(Interruption(number))
     _calls.number = number
 
 

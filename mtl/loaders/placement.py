@@ -114,7 +114,7 @@ def _first(
     """
     whole, share = sizes.edges + sizes.places, -(-sizes.edges // gpus) + sizes.places
     pinned = 2 * sizes.features <= spare  # torch takes a power of two
-    some, alone = whole <= for_edges, options.backend == "cuda"
+    some = whole <= for_edges
     together = gpus > 1 and share <= for_edges
     fits: dict[tuple[WhereEdges, Where], bool] = {
         ("device", "device"): some and whole + sizes.features <= room,
@@ -122,7 +122,8 @@ def _first(
         ("sharded", "device"): together and share - (-sizes.features // gpus) <= room,
         ("sharded", "pinned"): together and pinned,
         ("device", "host"): some,
-        ("sharded", "host"): together and alone,  # numba makes batches ahead
+        # numba, which auto takes then, makes batches ahead
+        ("sharded", "host"): together and options.backend == "cuda",
     }
     for (edges, features), it_fits in fits.items():
         slower = EDGES.index(edges) >= EDGES.index(options.edges)

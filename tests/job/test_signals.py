@@ -141,6 +141,18 @@ def test_a_signal_to_a_job_that_is_done_changes_nothing_unless_another_has_left_
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == code
 
 
+def test_a_second_signal_to_a_job_that_is_done_ends_it_at_once_and_as_the_first_would(
+    command, tmp_path
+):
+    (tmp_path / "run").mkdir()
+    meets = "time.sleep(1.1); ask(); time.sleep(60)"
+    (tmp_path / "program.py").write_text(HEAD + DONE.format(meets=meets) + TAIL)
+    begin = time.monotonic()
+    ending = command(tmp_path, "program.py")()
+    assert ending.code == 75, ending.stderr
+    assert time.monotonic() - begin < 30
+
+
 def test_what_a_library_has_only_half_made_goes_in_silence(command, tmp_path):
     program = """
 class Half:

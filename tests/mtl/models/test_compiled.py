@@ -78,6 +78,7 @@ def test_gradients_are_the_same_and_no_batch_needs_code_of_its_own(
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
         graphs.append(counters["stats"]["unique_graphs"])
     assert graphs[0] > 0
+    assert not counters["graph_break"]
     assert graphs[1:] == graphs[1:2] * 4
     compiled.eval()
     compiled(batch)
