@@ -41,7 +41,7 @@ class Shares:
         size = self._exchange.world_size
         owner = ids // self._share
         order = owner.argsort(stable=True)
-        asked = torch.bincount(owner, minlength=size)[:, None]
+        asked = owner.new_zeros(size).index_add_(0, owner, torch.ones_like(owner))[:, None]
         told = self._exchange.all_to_all(asked, [1] * size, [1] * size)
         send, receive = torch.cat([asked, told], 1).T.tolist()
         wanted = self._bytes_of(rows_of(ids, order), send, receive) - self.mine.start
