@@ -169,6 +169,16 @@ def test_any_number_of_processes_writes_the_same_files(nproc, whole, market, pre
     assert_same_files(tmp_path / "out", whole)
 
 
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_layers_give_what_all_neighbours_around_each_seed_give(nproc, market, predict, tmp_path):
+    tasks, layers = f"tasks={','.join(sorted(LABELS))}", "evaluate.num_neighbors=all"
+    assert predict(market, tmp_path / "trees", tasks, *ALONE).code == 0
+    ending = predict(market, tmp_path / "layers", tasks, layers, nproc=nproc)
+    assert ending.codes == [0] * nproc, ending.stderr
+    for name in sorted(LABELS):
+        assert_same_frames(*(read(tmp_path / which / name) for which in ("layers", "trees")))
+
+
 def test_the_test_split_alone_is_predicted_as_with_all(whole, market, predict, tmp_path):
     assert predict(market, tmp_path, "split=test", *SAMPLED).code == 0
     for name in sorted(LABELS):
