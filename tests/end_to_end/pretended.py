@@ -7,7 +7,7 @@ same memory in no order, is written to `pretended.N.json`: `waits`, a list of [w
 thread, how often], and `races`.
 
 They are tensors of the CPU of another class, so to torch's C++ they are on the CPU: what runs is
-the code for the CPU. Kernels, memory and NCCL are not played.
+the code for the CPU. Triton's kernels are interpreted; others, memory and NCCL are not played.
 """
 
 import ctypes
@@ -18,9 +18,12 @@ import sys
 import threading
 import traceback
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before anybody imports it
 
 import accelerate  # noqa: F401
 import torch
@@ -223,6 +226,8 @@ def play(num_gpus: int, *, free: int = 40 * GIB, total: int = 80 * GIB) -> None:
     _play_tensors()
     _play_autograd()
     _play_processes()
+    if find_spec("triton") is not None:
+        _play_triton()
     run = threading.Thread.run
 
     def playing(self: threading.Thread) -> None:
@@ -389,6 +394,29 @@ def _play_processes() -> None:
     dist.init_process_group = init_process_group
     for name in ("all_reduce", "all_gather", "broadcast", "all_to_all_single", "reduce"):
         setattr(dist, name, checked(getattr(dist, name)))
+
+
+def _play_triton() -> None:
+    """Interpret one kernel at a time, on the same memory."""
+    from triton.runtime.interpreter import GridExecutor
+
+    real, lock = GridExecutor.__call__, threading.Lock()
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        touched = {storage(x) for x in args if isinstance(x, Tensor)}
+        if not all(isinstance(x, Pretended) for x in args if isinstance(x, Tensor)):
+            raise RuntimeError("Pointer argument cannot be accessed from Triton (cpu tensor?)")
+        with lock:
+            real(self, *map(plain, args), **kwargs)
+        streams.does(Stream.of_thread().number, (), touched, ())
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, Tensor):
+            x = x.detach()
+            x.__class__ = Tensor
+        return x
+
+    GridExecutor.__call__ = call
 
 
 def main(argv: list[str]) -> None:

@@ -19,7 +19,7 @@ QUIET = ["track.mlflow=null", "track.report=false", "track.every_steps=1", "trai
 SAME = [*QUIET, "train.epochs=1", "model.encoder.dropout=0"]  # random bits differ by device
 SMOKE = ["graph.num_nodes=300", "loader.batch_size=32", "loader.global_batch_size=64", *SAME]
 MARKET = [
-    *("graph.num_users=80", "graph.num_items=40", "graph.num_shops=6", "model.dim=16"),
+    *("graph.num_users=40", "graph.num_items=20", "graph.num_shops=4", "model.dim=16"),
     *("loader.batch_size=64", "loader.global_batch_size=128", *SAME),
 ]
 UPGRAD = "balancing={type: upgrad}"
@@ -29,6 +29,7 @@ AROUND = {  # the steps: at the start, in evaluation, in a checkpoint, at the en
     *("job/placement.py _room", "job/placement.py place", "job/mirror.py _bytes"),
     *("mtl/loaders/samplers/_resident.py <genexpr>", "mtl/loaders/residence.py __init__"),
     *("mtl/loaders/samplers/_removed.py of_bits", "mtl/tasks/bound.py <genexpr>"),
+    "mtl/loaders/samplers/_tensors.py draws_in_one",
     *("job/evaluation.py evaluate", "job/evaluation.py <listcomp>", "job/meter.py end"),
     *CHECKPOINT,
 }
@@ -168,7 +169,8 @@ def test_a_run_goes_on_and_answers_on_the_other_device(markets, play, start, tmp
     assert start(folder, "cpu", "json=cpu.json", script="job/evaluate.py").end().code == 0
     gpu, cpu = (json.loads((folder / f"{n}.json").read_text())["metrics"] for n in ("gpu", "cpu"))
     assert gpu == pytest.approx(cpu, rel=1e-9, abs=1e-9)
-    play(folder, "job/predict.py", "cpu", "on_gpu", "embeddings=true")
+    wanted = ["embeddings=true", "split=test"]
+    play(folder, "job/predict.py", "cpu", "on_gpu", *wanted)
     assert (
         start(folder, "cpu", "on_cpu", "embeddings=true", script="job/predict.py").end().code == 0
     )

@@ -31,10 +31,17 @@ class Numbers:
 
     def bits(self, count: int) -> Int[Tensor, " count"]:
         """Return the next 64 random bits, so many times."""
-        first = self._used + 1
-        self._used += count
-        numbers = torch.arange(first, first + count, device=self._device)
-        return mix(numbers.mul_(GOLDEN).add_(self._state))
+        state, before = self.skip(count)
+        numbers = torch.arange(before + 1, before + 1 + count, device=self._device)
+        return mix(numbers.mul_(GOLDEN).add_(state))
+
+    def skip(self, count: int) -> tuple[int, int]:
+        """Leave the next numbers to somebody who makes them; return the state, and how many before.
+
+        The first of them is splitmix64 of the state and one more than that.
+        """
+        before, self._used = self._used, self._used + count
+        return self._state, before
 
     def below(self, bound: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """Return a number from 0 to bound - 1 for each, made of the upper 53 bits."""

@@ -41,7 +41,7 @@ class Edges:
 
     def spans(self, nodes: Ids) -> tuple[Ids, Ids]:
         """Return where the edges into each node begin, and where they end."""
-        return rows_of(self._colptr, nodes), rows_of(self._colptr, nodes + 1)
+        return rows_of(self._colptr, nodes), rows_of(self._colptr[1:], nodes)
 
     def sources(self, edges: Ids) -> Ids:
         """Return where edges come from."""

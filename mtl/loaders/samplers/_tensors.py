@@ -3,8 +3,13 @@
 Nothing here waits for the device but `read`: whoever draws asks for all sizes of a hop at once.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
@@ -12,6 +17,9 @@ from torch import Tensor
 from mtl.loaders.samplers._numbers import Numbers
 from mtl.loaders.samplers._removed import Removed
 
+Ids: TypeAlias = Int[Tensor, " items"]
+MOST = 64
+"""Neighbours of a node that one kernel draws; it compares each with all others of its node."""
 Places = Int[Tensor, " nodes"]
 """Of all nodes of a type in the subgraph; `nowhere` where they are not in it."""
 
@@ -43,13 +51,31 @@ class Drawing:
         self._some = self._degree > (self._degree if k < 0 else 0 if replace else k)
         self.counts: Int[Tensor, " frontier"] = torch.where(self._some, k, self._degree)
         """How many edges each node gets."""
-        self.sizes = torch.stack([self.counts.sum(), self._some.sum()])
+        self._ends, self._rank = self.counts.cumsum(0), self._some.cumsum(0)
+        sums = [self._ends[-1], self._rank[-1]] if len(start) else [start.new_zeros(())] * 2
+        self.sizes = torch.stack(sums)
         """Edges, and nodes that draw some of theirs: what `edges` wants to know."""
 
     def edges(self, numbers: Numbers, num_edges: int, num_some: int) -> Int[Tensor, " drawn"]:
         """Return which edges, those of the same node together."""
+        fused = 0 < self._k <= MOST and num_edges > 0 and draws_in_one(self._start.device)
+        edges = (self.in_one if fused else self.in_many)(numbers, num_edges, num_some)
+        for layer in reversed(self._removed):
+            edges = layer.restore(edges)
+        return edges
+
+    def in_one(self, numbers: Numbers, num_edges: int, num_some: int) -> Ids:
+        """Draw with one kernel of Triton what `in_many` does with sixty of PyTorch's."""
+        from mtl.loaders.samplers._fused import draw
+
+        where = self._start, self._degree, self._some, self._ends, self._rank
+        state, used = numbers.skip(num_some * self._k)
+        return draw(*where, self._k, num_edges, state, used, replace=self._replace)
+
+    def in_many(self, numbers: Numbers, num_edges: int, num_some: int) -> Ids:
+        """Draw, before edges that are not there are passed over."""
+        first = self._ends - self.counts
         device, k = self._start.device, self._k
-        first = self.counts.cumsum(0) - self.counts
         edges = torch.arange(num_edges, device=device)
         shift = self._start - first
         edges += torch.repeat_interleave(shift, self.counts, output_size=num_edges)
@@ -59,8 +85,6 @@ class Drawing:
             slots = slot[:, None] + torch.arange(k, device=device)
             picked = start[:, None] + self._picks(degree, numbers)
             edges.scatter_(0, slots.view(-1), picked.view(-1))
-        for layer in reversed(self._removed):
-            edges = layer.restore(edges)
         return edges
 
     def _picks(self, degree: Int[Tensor, " some"], numbers: Numbers) -> Int[Tensor, "some k"]:
@@ -83,7 +107,7 @@ class Placing:
         self._places, self._found = places, found
         # Of those that are new the first wins, whatever the order of the writes: its mark is the
         # greatest, below all places and above `nowhere`.
-        mark = -1 - torch.arange(len(found), device=found.device, dtype=places.dtype)
+        mark = torch.arange(-1, -1 - len(found), -1, device=found.device, dtype=places.dtype)
         places.scatter_reduce_(0, found, mark, "amax")
         self._is_first: Bool[Tensor, " drawn"] = rows_of(places, found) == mark
         self.sizes = self._is_first.sum().view(1)
@@ -147,3 +171,31 @@ def read(sizes: Iterable[Int[Tensor, " sizes"]]) -> list[list[int]]:
     rows = list(sizes)
     found: list[list[int]] = torch.stack(rows).tolist() if rows else []
     return found
+
+
+@cache
+def draws_in_one(device: torch.device) -> bool:
+    """Return whether one kernel draws there: Triton is there, and finds what many do in a trial."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    end = torch.arange(1, 200, device=device).cumsum(0)
+    try:
+        for k, replace in ((5, False), (15, True)):
+            drawing = Drawing(end - end.diff(prepend=end[:1] - 1), end, k, [], replace=replace)
+            ((num_edges, num_some),) = read([drawing.sizes])
+            state = np.array([k], np.uint64)
+            one, many = (
+                how(Numbers(state, device), num_edges, num_some)
+                for how in (drawing.in_one, drawing.in_many)
+            )
+            if not torch.equal(one, many):
+                raise RuntimeError("it draws other edges")
+    except Exception as error:  # whatever a compiler or a driver may say
+        warnings.warn(
+            f"loader.backend: cuda draws with many small kernels, for Triton's does not work here: "
+            f"{type(error).__name__}: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True

@@ -16,7 +16,7 @@ from mtl.loaders.samplers._output import pack
 from mtl.loaders.samplers._random import begin_state
 from mtl.loaders.samplers._removed import Removed
 from mtl.loaders.samplers._resident import Resident, resident
-from mtl.loaders.samplers._tensors import Drawing, Placing, nowhere, read
+from mtl.loaders.samplers._tensors import Drawing, Placing, draws_in_one, nowhere, read
 from mtl.loaders.samplers.base import Sampler, Subgraph
 from mtl.loaders.transfer import moved
 
@@ -60,9 +60,10 @@ class CudaSampler(Sampler):
         return self
 
     def warm_up(self, num_threads: int = 1, *, exclude: bool = False) -> None:
-        """Move the topology now; see `Sampler.warm_up`."""
+        """Move the topology now, and compile; see `Sampler.warm_up`."""
         assert self._graph
         assert self._hidden is not None
+        draws_in_one(torch.empty(0, device=self.device).device)  # with its number
 
     def degrees(self, kind: EdgeType, nodes: Tensor) -> Tensor:
         """Return how many edges lead into nodes; shared out, all ask together."""
