@@ -137,14 +137,13 @@ def waits(training: Training, batch: Data) -> str:
     return "nowhere"
 
 
-def launches(training: Training, batch: Data) -> int:
-    """Return how many kernels a step runs on a GPU; of a CPU, how many operations it asks for."""
-    stepper = next(iter(training.steppers.values()))
+def launches(run: Callable[[], object], device: torch.device) -> int:
+    """Return how many kernels a GPU runs; of a CPU, how many operations are asked for."""
     with torch.profiler.profile() as profile:
-        training.step(stepper, iter([batch]), 0)
-        wait(training.runtime.device)
+        run()
+        wait(device)
     events = profile.events() or []
-    if training.runtime.device.type == "cuda":
+    if device.type == "cuda":
         return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in events)
     called = [event for event in events if event.name.startswith("aten::")]
     return sum(event.cpu_parent not in called for event in called)
@@ -167,7 +166,8 @@ def main(case: Path, out: Path) -> None:
         training = Training(wish, runtime)
         batch = training.stream.loader([0])
         batch.is_last = True
-        features = batch.x
+        features, device = batch.x, runtime.device
+        stepper = next(iter(training.steppers.values()))
         found = {
             "device": device_name(runtime.device),
             "precision": runtime.precision,
@@ -175,7 +175,8 @@ def main(case: Path, out: Path) -> None:
             "parts": parts(training, batch),
             "peak_bytes": peak_memory(runtime.device),
             "waits": waits(training, batch),
-            "launches": launches(training, batch),
+            "launches": launches(lambda: training.step(stepper, iter([batch]), 0), device),
+            "loader_launches": launches(lambda: training.stream.loader([1]), device),
             "distance": distance_to_cpu(training, batch),
             "batch": {
                 "nodes": batch.num_sampled_nodes,

@@ -220,8 +220,8 @@ def _told(found: Mapping[str, Any]) -> str:
         f"ceilings: copies {rates['copied'] / 1e9:.3g} GB/s, rows {rates['gathered'] / 1e9:.3g} "
         f"GB/s, {rates['reads'] / 1e9:.3g} G reads/s, TFLOP/s {flops}; a batch of "
         f"{sum(found['batch']['nodes']):,} nodes and {sum(found['batch']['edges']):,} edges; "
-        f"beside its loader a step launches {found['launches']} operations and waits for the "
-        f"device: {found['waits']}"
+        f"a step launches {found['launches']} operations, its loader {found['loader_launches']}; a "
+        f"step waits for the device: {found['waits']}"
     )
 
 

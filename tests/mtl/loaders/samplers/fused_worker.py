@@ -1,12 +1,19 @@
-"""One kernel of Triton against PyTorch's many: `draw` interprets it, `compile` makes code of it."""
+"""One kernel of Triton against PyTorch's many: `draw` interprets it, `compile` makes code of it,
+`count` counts what a sample asks the device to do with it and without.
+"""
 
 import sys
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from mtl.graphs.topology import Csc, Topology
+from mtl.loaders.samplers import _fused, _tensors
 from mtl.loaders.samplers._numbers import Numbers
 from mtl.loaders.samplers._tensors import MOST, Drawing
+from mtl.loaders.samplers.cuda import CudaSampler
 
 
 def draw(num_cases: int) -> int:
@@ -36,8 +43,6 @@ def compile_for_cards() -> int:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from mtl.loaders.samplers._fused import ROWS, _draw
-
     tables = ("start_of", "degree_of", "end_of", "rank_of", "edges")
     types = dict.fromkeys(tables, "*i64") | {"some_of": "*i1", "size": "i32"}
     types |= {"state": "i64", "used": "i32"}
@@ -45,11 +50,11 @@ def compile_for_cards() -> int:
     for card in (75, 80, 90, 100):
         for k, replace in ((10, False), (MOST, False), (5, True)):
             width = triton.next_power_of_2(k)
-            fixed = {"k": k, "width": width, "rows": ROWS, "replace": replace}
+            fixed = {"k": k, "width": width, "rows": _fused.ROWS, "replace": replace}
             source = ASTSource(
-                fn=_draw,
+                fn=_fused._draw,
                 signature=types | dict.fromkeys(fixed, "constexpr"),
-                constexprs={(_draw.arg_names.index(name),): x for name, x in fixed.items()},
+                constexprs={(_fused._draw.arg_names.index(name),): x for name, x in fixed.items()},
             )
             made = triton.compile(
                 source, target=GPUTarget("cuda", card, 32), options={"enable_fp_fusion": False}
@@ -59,5 +64,46 @@ def compile_for_cards() -> int:
     return total
 
 
+class Counting(TorchDispatchMode):
+    """Counts operations that touch memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        views = [x.alias_info for x in func._schema.arguments]
+        is_view = any(alias is not None and not alias.is_write for alias in views)
+        self.count += not is_view and "empty" not in func._schema.name
+        return func(*args, **(kwargs or {}))
+
+
+def count(fused: bool) -> int:
+    """Return how many operations a sample of three hops asks for; a kernel of Triton is one."""
+    random = np.random.default_rng(0)
+    degrees = random.integers(0, 30, 5000)
+    colptr = np.concatenate([[0], degrees.cumsum()])
+    row = random.integers(0, 5000, colptr[-1]).astype(np.int32)
+    topology = Topology(num_nodes={"node": 5000}, edges={("node", "to", "node"): Csc(colptr, row)})
+    sampler = CudaSampler(topology, [15, 10, 5])
+    counting, draw, kernels = Counting(), _fused.draw, []
+
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        kernels.append(1)
+        with _disable_current_modes():
+            return draw(*args, **kwargs)
+
+    _tensors.draws_in_one, _fused.draw = (lambda device: fused), drawn
+    with counting:
+        sampler.sample({"node": np.arange(64)}, 1)
+    assert len(kernels) == (3 if fused else 0)
+    return counting.count + len(kernels)
+
+
 if __name__ == "__main__":
-    print(draw(60) if sys.argv[1] == "draw" else compile_for_cards())
+    wanted = {
+        "draw": lambda: [draw(60)],
+        "compile": lambda: [compile_for_cards()],
+        "count": lambda: [count(True), count(False)],
+    }
+    print(*wanted[sys.argv[1]]())
