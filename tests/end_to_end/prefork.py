@@ -14,17 +14,16 @@ import signal
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
-import torch
-
-if not torch.cuda.is_available():
+if not Path("/dev/nvidiactl").exists():  # to ask CUDA would forbid to fork
     os.environ.setdefault("TRITON_INTERPRET", "1")  # its kernels run on the CPU, too
 import accelerate.utils  # noqa: F401
 import numba  # noqa: F401
 import plotly.graph_objects  # noqa: F401
 import safetensors.torch  # noqa: F401
-import torch._dynamo
+import torch._dynamo  # noqa: F401
 import torch_geometric.loader  # noqa: F401
 import torchmetrics.classification
 import torchmetrics.regression  # noqa: F401

@@ -7,7 +7,8 @@ same memory in no order, is written to `pretended.N.json`: `waits`, a list of [w
 thread, how often], and `races`.
 
 They are tensors of the CPU of another class, so to torch's C++ they are on the CPU: what runs is
-the code for the CPU. Triton's kernels are interpreted; others, memory and NCCL are not played.
+the code for the CPU. Triton's kernels are interpreted; others, memory and NCCL are not played, and
+a number that is copied into a tensor there (`x[i] = 3`) counts as no copy.
 """
 
 import ctypes
@@ -136,6 +137,8 @@ class Playing(TorchDispatchMode):
         return result
 
     def _refuse(self, func: Any, name: str, tensors: list[Tensor], there: list[Tensor]) -> None:
+        if there and name == "index" and not isinstance(tensors[0], Pretended):
+            raise RuntimeError("indices should be either on cpu or on the same device (cpu)")
         if not there or name in MIXING or func.namespace == "c10d":
             return
         if state.backward and func is torch.ops.aten.mul.out:  # into DDP's buckets, made by C++

@@ -19,7 +19,7 @@ QUIET = ["track.mlflow=null", "track.report=false", "track.every_steps=1", "trai
 SAME = [*QUIET, "train.epochs=1", "model.encoder.dropout=0"]  # random bits differ by device
 SMOKE = ["graph.num_nodes=300", "loader.batch_size=32", "loader.global_batch_size=64", *SAME]
 MARKET = [
-    *("graph.num_users=40", "graph.num_items=20", "graph.num_shops=4", "model.dim=16"),
+    *("graph.num_users=50", "graph.num_items=60", "graph.num_shops=6", "model.dim=16"),
     *("loader.batch_size=64", "loader.global_batch_size=128", *SAME),
 ]
 UPGRAD = "balancing={type: upgrad}"
@@ -50,6 +50,7 @@ def play(start):
         job = start(folder, str(ROOT / command), *argv, script=PRETENDED, nproc=nproc)
         ending = job.end()
         assert ending.code == 0, ending.stderr
+        assert "many small kernels" not in ending.stderr
         found = [json.loads((folder / f"pretended.{n}.json").read_text()) for n in range(nproc)]
         assert [its["races"] for its in found] == [[]] * nproc
         return found
@@ -171,15 +172,15 @@ def test_a_run_goes_on_and_answers_on_the_other_device(markets, play, start, tmp
     assert gpu == pytest.approx(cpu, rel=1e-9, abs=1e-9)
     wanted = ["embeddings=true", "split=test"]
     play(folder, "job/predict.py", "cpu", "on_gpu", *wanted)
-    assert (
-        start(folder, "cpu", "on_cpu", "embeddings=true", script="job/predict.py").end().code == 0
-    )
+    ending = start(folder, "cpu", "on_cpu", *wanted, script="job/predict.py").end()
+    assert ending.code == 0, ending.stderr
     tables = sorted(
         path.relative_to(folder / "on_cpu") for path in folder.glob("on_cpu/**/*.parquet")
     )
     assert len(tables) >= 5
     for table in tables:
         here, there = (pq.read_table(folder / out / table) for out in ("on_cpu", "on_gpu"))
+        assert here.num_rows > 0
         assert here.column_names == there.column_names
         for name in here.column_names:
             mine, other = (np.array(its[name].to_pylist()) for its in (here, there))
@@ -218,6 +219,7 @@ def test_every_precision(precision, play, tmp_path):
 MISTAKES = {
     "a tensor of the host": ("gpu + torch.ones(2)", "Expected all tensors"),
     "an index of the host": ("gpu.index_select(0, torch.tensor([0]))", "Expected all tensors"),
+    "an index for the host": ("torch.ones(2)[gpu.long()]", "indices should be"),
     "numpy": ("gpu.numpy()", "can't convert"),
     "a GPU of another process": ("torch.ones(2, device='cuda:1')", "of another process"),
     "an exchange of the host's": ("torch.distributed.all_reduce(torch.ones(2))", "No backend"),
@@ -238,8 +240,9 @@ RACES = {
     "written while it is read": "with torch.cuda.stream(side): gpu + 1\ngpu.add_(1)",
     "given away while it is read": (
         "with torch.cuda.stream(side):\n  x = gpu.repeat(999)\n  e = side.record_event()\n"
-        "main.wait_event(e)\nx + 1\ndel x\n"
-        "with torch.cuda.stream(side): y = [gpu.repeat(999) for _ in range(99)]"
+        "main.wait_event(e)\nx + 1\nold, y = x.data_ptr(), [gpu]\ndel x\n"
+        "with torch.cuda.stream(side):\n"
+        "  while y[-1].data_ptr() != old: y.append(gpu.repeat(999))"
     ),
     "read by the host before it is there": (
         "host = gpu.to('cpu', non_blocking=True)\nhost.tolist()"
@@ -280,3 +283,18 @@ def snippet(start, folder, lines):
         f"side.wait_stream(main)\n{lines}\n"
     )
     return start(folder, str(folder / "snippet.py"), script=PRETENDED).end()
+
+
+def test_a_kernel_that_draws_other_edges_is_not_used(start, tmp_path):
+    pytest.importorskip("triton")
+    ending = snippet(
+        start,
+        tmp_path,
+        "from mtl.loaders.samplers import _fused, _tensors\n"
+        "real = _fused.draw\n"
+        "assert _tensors.draws_in_one(gpu.device, 3, replace=False)\n"
+        "_fused.draw = lambda *a, **k: real(*a, **k) + 1\n"
+        "assert not _tensors.draws_in_one(gpu.device, 4, replace=False)",
+    )
+    assert ending.code == 0, ending.stderr
+    assert "many small kernels" in ending.stderr

@@ -18,8 +18,9 @@ from mtl.loaders.samplers._numbers import Numbers
 from mtl.loaders.samplers._removed import Removed
 
 Ids: TypeAlias = Int[Tensor, " items"]
-MOST = 64
+MOST = 32
 """Neighbours of a node that one kernel draws; it compares each with all others of its node."""
+TRIAL = np.array([0x9E3779B97F4A7C15], np.uint64)
 Places = Int[Tensor, " nodes"]
 """Of all nodes of a type in the subgraph; `nowhere` where they are not in it."""
 
@@ -58,7 +59,8 @@ class Drawing:
 
     def edges(self, numbers: Numbers, num_edges: int, num_some: int) -> Int[Tensor, " drawn"]:
         """Return which edges, those of the same node together."""
-        fused = 0 < self._k <= MOST and num_edges > 0 and draws_in_one(self._start.device)
+        device, replace = self._start.device, self._replace
+        fused = num_edges > 0 and draws_in_one(device, self._k, replace=replace)
         edges = (self.in_one if fused else self.in_many)(numbers, num_edges, num_some)
         for layer in reversed(self._removed):
             edges = layer.restore(edges)
@@ -174,22 +176,20 @@ def read(sizes: Iterable[Int[Tensor, " sizes"]]) -> list[list[int]]:
 
 
 @cache
-def draws_in_one(device: torch.device) -> bool:
+def draws_in_one(device: torch.device, k: int, *, replace: bool) -> bool:
     """Return whether one kernel draws there: Triton is there, and finds what many do in a trial."""
-    if device.type != "cuda" or find_spec("triton") is None:
+    if device.type != "cuda" or not 0 < k <= MOST or find_spec("triton") is None:
         return False
     end = torch.arange(1, 200, device=device).cumsum(0)
+    drawing = Drawing(end - end.diff(prepend=end[:1] - 1), end, k, [], replace=replace)
+    ((num_edges, num_some),) = read([drawing.sizes])
     try:
-        for k, replace in ((5, False), (15, True)):
-            drawing = Drawing(end - end.diff(prepend=end[:1] - 1), end, k, [], replace=replace)
-            ((num_edges, num_some),) = read([drawing.sizes])
-            state = np.array([k], np.uint64)
-            one, many = (
-                how(Numbers(state, device), num_edges, num_some)
-                for how in (drawing.in_one, drawing.in_many)
-            )
-            if not torch.equal(one, many):
-                raise RuntimeError("it draws other edges")
+        one, many = (
+            how(Numbers(TRIAL, device), num_edges, num_some)
+            for how in (drawing.in_one, drawing.in_many)
+        )
+        if not torch.equal(one, many):
+            raise RuntimeError("it draws other edges")
     except Exception as error:  # whatever a compiler or a driver may say
         warnings.warn(
             f"loader.backend: cuda draws with many small kernels, for Triton's does not work here: "

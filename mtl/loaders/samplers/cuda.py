@@ -63,7 +63,9 @@ class CudaSampler(Sampler):
         """Move the topology now, and compile; see `Sampler.warm_up`."""
         assert self._graph
         assert self._hidden is not None
-        draws_in_one(torch.empty(0, device=self.device).device)  # with its number
+        device = torch.empty(0, device=self.device).device  # with its number
+        for k in {k for hops in self.fan_outs.values() for k in hops}:
+            draws_in_one(device, k, replace=self.replace)
 
     def degrees(self, kind: EdgeType, nodes: Tensor) -> Tensor:
         """Return how many edges lead into nodes; shared out, all ask together."""
