@@ -240,9 +240,9 @@ RACES = {
     "written while it is read": "with torch.cuda.stream(side): gpu + 1\ngpu.add_(1)",
     "given away while it is read": (
         "with torch.cuda.stream(side):\n  x = gpu.repeat(999)\n  e = side.record_event()\n"
-        "main.wait_event(e)\nx + 1\nold, y = x.data_ptr(), [gpu]\ndel x\n"
-        "with torch.cuda.stream(side):\n"
-        "  while y[-1].data_ptr() != old: y.append(gpu.repeat(999))"
+        "main.wait_event(e)\nx + 1\nold = x.data_ptr()\ndel x\n"
+        "import pretended_streams\n"  # whether malloc gives it again nobody knows
+        "pretended_streams.Stream.streams.does(side.number, (), (), {old})"
     ),
     "read by the host before it is there": (
         "host = gpu.to('cpu', non_blocking=True)\nhost.tolist()"
