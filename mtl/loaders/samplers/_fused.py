@@ -12,6 +12,7 @@ from torch import Tensor
 from mtl.loaders.samplers._numbers import FIRST, GOLDEN, SECOND
 
 ROWS = 64
+"""Nodes that one program of the kernel draws for."""
 _GOLDEN, _FIRST, _SECOND = tl.constexpr(GOLDEN), tl.constexpr(FIRST), tl.constexpr(SECOND)
 
 

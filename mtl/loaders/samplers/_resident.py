@@ -3,22 +3,18 @@
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from mtl.collective import Exchange
 from mtl.graphs.schema import EdgeType
 from mtl.graphs.topology import Bits, Csc, Topology
 from mtl.loaders.samplers._removed import Removed
-from mtl.loaders.samplers._tensors import nowhere, rows_of
+from mtl.loaders.samplers._tensors import Ids, nowhere, rows_of
 from mtl.loaders.shares import Shares
 
-Ids: TypeAlias = Int[Tensor, " ids"]
 _residents: WeakKeyDictionary[Topology, dict[Hashable, "Resident"]] = WeakKeyDictionary()
 
 
